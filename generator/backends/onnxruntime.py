@@ -1,0 +1,49 @@
+"""onnxruntime: the ONNX file itself, on Triton's onnxruntime backend."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from generator.backends import Backend
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+
+class OnnxRuntime(Backend):
+    """ONNX Runtime on the CPU; the same folder loads in the official container and on the local stand-in."""
+
+    kind: Literal["onnxruntime"] = "onnxruntime"
+    filename: ClassVar[str] = "model.onnx"
+
+    intra_op_threads: Annotated[int, Field(ge=0, description="Threads inside an operator; 0: one a core.")] = 0
+    inter_op_threads: Annotated[int, Field(ge=0, description="Threads across operators; 0: ONNX Runtime's choice.")] = 0
+    graph_optimization_level: Annotated[
+        Literal[-1, 1, 2] | None, Field(description="optimization.graph.level: -1 basic, 1 extended.")
+    ] = None
+
+    def artefact(self, onnx: Path, version_folder: Path) -> None:
+        """The graph, and its weights file where it has one; linked, not copied, where the file system allows."""
+        for source in (onnx, onnx.with_name(onnx.name + ".data")):
+            if source.exists():
+                target = version_folder / source.name.replace(onnx.name, self.filename)
+                try:
+                    os.link(source, target)
+                except OSError:
+                    shutil.copyfile(source, target)
+
+    def configure(self, config: ModelConfig) -> None:
+        """platform, file name, threads and graph level (onnxruntime_backend, README, "Model Config Options")."""
+        config.platform = "onnxruntime_onnx"
+        config.backend = "onnxruntime"
+        config.default_model_filename = self.filename
+        if self.graph_optimization_level is not None:
+            config.optimization.graph.level = self.graph_optimization_level
+        for key, value in (("intra_op_thread_count", self.intra_op_threads), ("inter_op_thread_count", self.inter_op_threads)):
+            if value:
+                config.parameters[key].string_value = str(value)

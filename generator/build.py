@@ -1,0 +1,105 @@
+"""Specs -> model repository: runs what is stale, writes what changed, and says what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from generator import lock, repository, run
+from generator.load import load_all
+from generator.pipeline import Pipeline
+from generator.plan import Step, steps, why_stale
+
+#: Told before and after each step: (step, "" before or what came of it after).
+Progress = Callable[[Step, str], None]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A pipeline with its steps, and for each what makes it stale ("" where it is fresh)."""
+
+    pipeline: Pipeline
+    steps: tuple[Step, Step, Step]
+    stale: tuple[str, str, str]
+
+    @property
+    def fresh(self) -> bool:
+        """Nothing to do."""
+        return not any(self.stale)
+
+
+def plan(specs: Sequence[Path], output: Path) -> list[Planned]:
+    """What a build would do. Reads only; raises every error that can be known before work begins."""
+    entries = lock.read(output)
+    pipelines = [Pipeline(path, spec) for path, spec in load_all(specs)]
+    planned = []
+    for pipeline in pipelines:
+        _ = pipeline.edges
+        planned.append(_planned(pipeline, entries.get(pipeline.spec.name), output))
+    repository.claim(output, entries, [name for p in pipelines for name in repository.models(p)])
+    return planned
+
+
+def _planned(pipeline: Pipeline, entry: lock.Entry | None, output: Path) -> Planned:
+    made, cut, written = steps(pipeline)
+    before = entry.steps if entry else {}
+    fresh = entry is not None and before.get(written.name) == written.parts and repository.whole(output, entry)
+    if fresh:
+        return Planned(pipeline, (made, cut, written), ("", "", ""))
+    reasons = tuple("" if run.cached(step) else why_stale(step, before.get(step.name)) for step in (made, cut))
+    last = why_stale(written, before.get(written.name))
+    touched = "files of the repository are missing or were changed" if last == "its result is missing" else last
+    return Planned(pipeline, (made, cut, written), (reasons[0], reasons[1], touched))
+
+
+def build(planned: Sequence[Planned], output: Path, progress: Progress) -> list[tuple[str, int, str]]:
+    """Do what is stale. Returns a row a file: (path, bytes, created | updated | identical).
+
+    Until everything is staged the repository is not touched; each model folder is then exchanged in one rename.
+    """
+    entries = lock.read(output)
+    stale = [p for p in planned if not p.fresh]
+    if not stale:
+        return []
+    results = {p.pipeline.spec.name: _graphs(p, progress) for p in stale}
+    rows: list[tuple[str, int, str]] = []
+    with repository.staging(output) as staged:
+        retired: list[str] = []
+        for item in stale:
+            entry, old = _stage(item, results[item.pipeline.spec.name], staged, progress), entries.get(item.pipeline.spec.name)
+            retired += [name for name in (old.models if old else []) if name not in entry.models]
+            rows += [(name, (staged / name).stat().st_size, _status(name, digest, old)) for name, digest in entry.files.items()]
+            entries[item.pipeline.spec.name] = entry
+        names = [name for item in stale for name in repository.models(item.pipeline)]
+        repository.publish(staged, output, names, retired, entries)
+    run.prune()
+    return rows
+
+
+def _graphs(item: Planned, progress: Progress) -> Path:
+    """Export and surgery; the folder with the final graph."""
+    folder: Path | None = None
+    for step in item.steps[:2]:
+        source = folder / "model.onnx" if folder else None
+        known = run.cached(step) is not None
+        progress(step, "")
+        folder = run.ensure(step, item.pipeline, source)
+        progress(step, "cached" if known else "; ".join(f"{k} {v}" for k, v in run.facts(folder).items()))
+    assert folder is not None
+    return folder
+
+
+def _stage(item: Planned, final: Path, staged: Path, progress: Progress) -> lock.Entry:
+    step = item.steps[2]
+    progress(step, "")
+    files = repository.write(item.pipeline, final / "model.onnx", staged)
+    progress(step, f"{len(files)} files")
+    facts = run.facts(run.ensure(item.steps[0], item.pipeline))
+    return lock.Entry({s.name: s.parts for s in item.steps}, repository.models(item.pipeline), files, facts)
+
+
+def _status(name: str, digest: str, old: lock.Entry | None) -> str:
+    if old is None or name not in old.files:
+        return "created"
+    return "identical" if old.files[name] == digest else "updated"

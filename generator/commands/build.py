@@ -1,0 +1,52 @@
+"""triton-repo build: specs -> model repository."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+SPECS = click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
+OUTPUT = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("model_repository"),
+    show_default=True,
+    help="The model repository.",
+)
+
+
+@click.command("build")
+@SPECS
+@OUTPUT
+def command(specs: tuple[Path, ...], output: Path) -> None:
+    """Build a model repository from SPECS: export, graph surgery, configs, ensembles."""
+    from generator.build import build, plan
+
+    started = time.monotonic()
+    planned = plan(specs, output)
+    if all(item.fresh for item in planned):
+        names = ", ".join(item.pipeline.spec.name for item in planned)
+        verb = "is" if len(planned) == 1 else "are"
+        click.echo(f"nothing to do: {names} in {output} {verb} up to date ({time.monotonic() - started:.2f} s)")
+        return
+    for item in planned:
+        if item.fresh:
+            click.echo(f"  {item.pipeline.spec.name}: up to date")
+    from generator.progress import StepProgress
+
+    with StepProgress() as progress:
+        rows = build(planned, output, progress)
+    _table(rows, output, time.monotonic() - started)
+
+
+def _table(rows: Sequence[tuple[str, int, str]], output: Path, seconds: float) -> None:
+    from generator.console import console, table
+
+    files = table(f"{output}: {len(rows)} files in {seconds:.1f} s", "file", "", "bytes", right=1)
+    for name, size, status in rows:
+        files.add_row(name, status, f"{size:,}")
+    console().print(files)

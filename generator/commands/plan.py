@@ -1,0 +1,73 @@
+"""triton-repo plan: a dry run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from generator.commands.build import OUTPUT, SPECS
+
+
+@click.command("plan")
+@SPECS
+@OUTPUT
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def command(specs: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Show every step with its key, stale or fresh and why, and every tensor between the models. Writes nothing."""
+    from generator.build import plan
+
+    planned = plan(specs, output)
+    described = [_described(item) for item in planned]
+    if as_json:
+        click.echo(json.dumps(described, indent=2))
+        return
+    for item in described:
+        _show(item)
+
+
+def _described(item: Any) -> dict[str, Any]:
+    """The plan of one pipeline as plain data."""
+    pipeline = item.pipeline
+    parts = [*pipeline.parts, *([pipeline.served] if pipeline.spec.preprocess else [])]
+    return {
+        "pipeline": pipeline.spec.name,
+        "spec": str(pipeline.path),
+        "max_batch_size": pipeline.max_batch_size,
+        "steps": [
+            {"step": step.name, "key": step.key, "stale": bool(why), "why": why or "fresh"}
+            for step, why in zip(item.steps, item.stale, strict=True)
+        ],
+        "models": [
+            {"model": part.name, "inputs": [_tensor(t) for t in part.inputs], "outputs": [_tensor(t) for t in part.outputs]}
+            for part in parts
+        ],
+        "edges": [
+            {"from": e.source or "request", "to": e.target or "response", "tensor": e.key, **_tensor(e.produced)}
+            for e in pipeline.edges
+        ],
+    }
+
+
+def _tensor(tensor: Any) -> dict[str, Any]:
+    return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape), "text": str(tensor).split(" ", 1)[1]}
+
+
+def _show(item: dict[str, Any]) -> None:
+    from generator.console import console, table
+
+    out = console()
+    steps = table(f"{item['pipeline']} ({item['spec']}), max_batch_size {item['max_batch_size']}", "step", "key", "state")
+    for step in item["steps"]:
+        steps.add_row(step["step"], step["key"][:16], f"stale: {step['why']}" if step["stale"] else "fresh")
+    out.print(steps)
+    edges = table("", "from", "to", "tensor", "type and shape")
+    for edge in item["edges"]:
+        edges.add_row(edge["from"], edge["to"], edge["tensor"], edge["text"])
+    for model in item["models"] if not item["edges"] else ():
+        for direction, ends in (("inputs", ("request", model["model"])), ("outputs", (model["model"], "response"))):
+            for tensor in model[direction]:
+                edges.add_row(*ends, tensor["name"], tensor["text"])
+    out.print(edges)

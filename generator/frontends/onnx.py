@@ -1,0 +1,47 @@
+"""onnx: a model that is ONNX already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from generator.errors import CheckpointError
+from generator.fields import SpecFile
+from generator.frontends import Frontend, Interface
+
+
+class Onnx(Frontend):
+    """An ONNX file as it is; inputs and outputs are read from it."""
+
+    kind: Literal["onnx"] = "onnx"
+    file: Annotated[SpecFile, Field(description="The .onnx file; external data lies beside it.")]
+
+    def files(self) -> list[Path]:
+        """The file and the external data that it names."""
+        from generator.graph import load
+
+        names = {
+            entry.value for init in load(self.file).graph.initializer for entry in init.external_data if entry.key == "location"
+        }
+        return [self.file, *(self._beside(name) for name in sorted(names))]
+
+    def interface(self) -> Interface:
+        """Inputs and outputs from the graph."""
+        from generator.graph import interface, load
+
+        inputs, outputs = interface(load(self.file))
+        return Interface(inputs, outputs)
+
+    def onnx_file(self) -> Path | None:
+        """The file itself."""
+        return self.file
+
+    def _beside(self, name: str) -> Path:
+        path = (self.file.parent / name).resolve()
+        if self.file.parent.resolve() not in path.parents:
+            raise CheckpointError(f"{self.file}: its external data lies outside its folder: {name}", "move it beside the model")
+        if not path.is_file():
+            raise CheckpointError(f"{self.file}: its external data {name} is missing", "copy it beside the model")
+        return path

@@ -1,0 +1,197 @@
+"""YAML -> `Spec`. Every error is `file.yaml:LINE: where: what is wrong; what to do`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from generator.errors import SpecError
+from generator.plugin import Choice, family
+from generator.spec import Spec
+
+Loc = tuple[int | str, ...]
+
+#: No pipeline needs more; a larger file is refused before it is parsed.
+MAX_BYTES = 1_000_000
+
+
+def load(path: Path) -> Spec:
+    """Read one spec. Raises SpecError with the file and line of the first mistake, and all others below it."""
+    root = _compose(path)
+    try:
+        spec = Spec.model_validate(_construct(root), context={"base": path.resolve().parent})
+    except ValidationError as error:
+        lines = [_message(path, root, detail) for detail in error.errors(include_url=False)]
+        raise SpecError("\n".join(dict.fromkeys(lines))) from None
+    return spec
+
+
+def load_all(paths: Sequence[Path]) -> list[tuple[Path, Spec]]:
+    """Read several specs. Raises SpecError where two of them would write a model of one name."""
+    loaded = [(path, load(path)) for path in paths]
+    owner: dict[str, Path] = {}
+    for path, spec in loaded:
+        for name in {spec.name, *(f"{spec.name}_{part}" for part in ("preprocess", "model", "postprocess") if spec.preprocess)}:
+            if name in owner:
+                raise SpecError(
+                    f"{path}:{line_of(path, ('name',))}: name: the model {name!r} is already made by {owner[name]}", "rename one"
+                )
+            owner[name] = path
+    return loaded
+
+
+def line_of(path: Path, loc: Loc) -> int:
+    """The line on which the value at `loc` stands, 1-based."""
+    return _line(_compose(path), loc)
+
+
+def _compose(path: Path) -> yaml.Node:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror}", "name a YAML file, such as ensembles/yolov4_tiny.yaml") from None
+    if len(text) > MAX_BYTES:
+        raise SpecError(f"{path}: {len(text)} bytes, a spec has at most {MAX_BYTES}", "is this the right file?")
+    try:
+        _refuse_aliases(path, text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except RecursionError:
+        raise SpecError(f"{path}:1: nested too deeply", "a spec is three or four levels deep") from None
+    except yaml.YAMLError as error:
+        mark: Any = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise SpecError(f"{path}:{line}: not YAML: {getattr(error, 'problem', None) or error}", "correct the syntax") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise SpecError(f"{path}:1: expected `name: ...`, `checkpoint: ...` and so on", "see `triton-repo schema`")
+    _refuse_duplicates(path, node)
+    return node
+
+
+def _refuse_aliases(path: Path, text: bytes) -> None:
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise SpecError(
+                f"{path}:{event.start_mark.line + 1}: aliases (*{event.anchor}) are not used in specs", "write the value out"
+            )
+
+
+def _refuse_duplicates(path: Path, node: yaml.Node) -> None:
+    for mapping in _mappings(node):
+        seen: set[str] = set()
+        for key, _ in mapping.value:
+            if key.value in seen:
+                raise SpecError(f"{path}:{key.start_mark.line + 1}: {key.value!r} is said twice", "remove one")
+            seen.add(key.value)
+
+
+def _mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:
+    if isinstance(node, yaml.MappingNode):
+        yield node
+    for child in _children(node):
+        yield from _mappings(child)
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [value for _, value in node.value]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _construct(node: yaml.Node) -> Any:
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _line(node: yaml.Node, loc: Loc) -> int:
+    """Follow `loc` as far as the YAML goes; pydantic's own steps (union tags) are passed over."""
+    line = node.start_mark.line + 1
+    for step in loc:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((key, value) for key, value in node.value if key.value == step), None)
+            if pair:
+                line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _message(path: Path, root: yaml.Node, detail: ErrorDetails) -> str:
+    loc = _without_tags(root, detail["loc"], detail["type"])
+    where = f"{path}:{_line(root, loc)}: {'.'.join(str(step) for step in loc) or 'spec'}"
+    what = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_did_you_mean(detail)}"
+    if detail["type"] == "missing":
+        return f"{where}: missing; it has to be said"
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        context = detail.get("ctx", {})
+        found = f"{context['tag']!r}, " if "tag" in context else "no kind, "
+        return f"{where}: kind: found {found}expected one of {context.get('expected_tags', 'the documented kinds')}"
+    if detail["type"].startswith("value_error"):
+        return f"{where}: {what}"
+    return f"{where}: found {_short(detail['input'])}; {what[:1].lower()}{what[1:]}"
+
+
+def _without_tags(root: yaml.Node, loc: Loc, kind: str) -> Loc:
+    """`checkpoint.darknet.cfg` -> `checkpoint.cfg`: union tags are pydantic's, not the user's."""
+    node, kept = root, []
+    for index, step in enumerate(loc):
+        if isinstance(node, yaml.MappingNode):
+            child = next((value for key, value in node.value if key.value == step), None)
+            last = index == len(loc) - 1
+            if child is None and not (last and kind in ("missing", "extra_forbidden")):
+                continue
+            node = child if child is not None else node
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+        elif not isinstance(step, int):
+            continue
+        kept.append(step)
+    return tuple(kept)
+
+
+def _did_you_mean(detail: ErrorDetails) -> str:
+    known = _known_keys(detail["loc"])
+    key = str(detail["loc"][-1])
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    return f" {key!r}; {hint}" if known else f" {key!r}; see `triton-repo schema`"
+
+
+def _known_keys(loc: Loc) -> list[str]:
+    """The fields of the model that pydantic stood in when it met an unknown key."""
+    model: type[BaseModel] | None = Spec
+    for step in loc[:-1]:
+        field = model.model_fields.get(str(step)) if model else None
+        if field is None:
+            continue
+        package = _package(field.metadata, field.annotation)
+        annotation = field.annotation
+        if package:
+            choices = family(package)
+            tag = str(loc[loc.index(step) + 1]) if loc.index(step) + 1 < len(loc) else ""
+            model = choices.get(tag) or (next(iter(choices.values())) if len(choices) == 1 else None)
+        else:
+            options = [annotation, *getattr(annotation, "__args__", ())]
+            model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+    return sorted(model.model_fields) if model else []
+
+
+def _package(metadata: Sequence[Any], annotation: Any) -> str:
+    candidates = [*metadata, *(m for arg in getattr(annotation, "__args__", ()) for m in getattr(arg, "__metadata__", ()))]
+    return next((c.package for c in candidates if isinstance(c, Choice)), "")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,174 @@
+"""A spec resolved: what its models are called, take and give, and how they are wired. Pure; nothing is built here."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from generator.errors import SpecError
+from generator.frontends import Interface
+from generator.heads import Head
+from generator.load import line_of
+from generator.preprocessing import ENCODED
+from generator.spec import Spec
+from generator.tensors import Tensor
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model folder: what it takes and gives, and what the server runs in it."""
+
+    name: str
+    role: str  # preprocess, model, postprocess
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    instances: int
+    template: str | None = None  # a folder in templates/models; None: the model itself
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A tensor on its way through the ensemble: `source` and `target` are part names, or None at the ensemble's own border."""
+
+    source: str | None
+    target: str | None
+    produced: Tensor
+    consumed: Tensor
+    #: The name the ensemble knows it by.
+    key: str
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A spec with everything derived from the checkpoint filled in."""
+
+    path: Path
+    spec: Spec
+
+    @functools.cached_property
+    def raw(self) -> Interface:
+        """The checkpoint's own inputs and outputs."""
+        return self.spec.checkpoint.interface()
+
+    @functools.cached_property
+    def head(self) -> Head | None:
+        """The spec's head, else the checkpoint's where NMS is asked for."""
+        return (self.spec.head or self.raw.head) if self.spec.nms else None
+
+    @functools.cached_property
+    def model(self) -> Part:
+        """The model itself, after surgery."""
+        self._fits()
+        outputs = self.spec.nms.outputs() if self.spec.nms else self.raw.outputs
+        inputs = self.raw.inputs
+        if self.spec.preprocess:
+            height, width = self._canvas()
+            inputs = self.spec.preprocess.outputs(height, width)[:1]
+        return Part(self.spec.model_name, "model", inputs, outputs, self.spec.serving.instances.model)
+
+    @functools.cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The model folders in the order of the data, without the ensemble."""
+        pre, post = self.spec.preprocess, self.spec.postprocess
+        if pre is None or post is None:
+            return (self.model,)
+        height, width = self._canvas()
+        name, instances = self.spec.name, self.spec.serving.instances
+        self._labels_fit()
+        try:
+            taken = post.inputs(self.model.outputs)
+        except SpecError as error:
+            raise self._error(("postprocess",), error.message, error.remedy) from None
+        return (
+            Part(
+                f"{name}_preprocess", "preprocess", (ENCODED,), pre.outputs(height, width), instances.preprocess,
+                pre.template, pre.parameters(height, width),
+            ),
+            self.model,
+            Part(
+                f"{name}_postprocess", "postprocess", taken, post.outputs(self.model.outputs),
+                instances.postprocess, post.template, post.parameters(),
+            ),
+        )  # fmt: skip
+
+    @functools.cached_property
+    def served(self) -> Part:
+        """What clients call: the ensemble, or the bare model."""
+        if self.spec.preprocess is None:
+            return self.model
+        return Part(self.spec.name, "ensemble", self.parts[0].inputs, self.parts[-1].outputs, 0)
+
+    @functools.cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every tensor of the ensemble; empty for a bare model. Raises SpecError for one that does not fit or is missing."""
+        if self.spec.preprocess is None:
+            return ()
+        produced: dict[str, tuple[str | None, Tensor, str]] = {t.name: (None, t, t.name) for t in self.served.inputs}
+        edges: list[Edge] = []
+        for part in self.parts:
+            for wanted in part.inputs:
+                if wanted.name not in produced:
+                    raise self._error(
+                        ("postprocess",), f"{part.name} takes {wanted}, which no step before it gives", "change the postprocess"
+                    )
+                source, tensor, key = produced[wanted.name]
+                if not wanted.accepts(tensor):
+                    raise self._error((part.role,), f"{part.name} takes {wanted}, {source} gives {tensor}", "change one of them")
+                edges.append(Edge(source, part.name, tensor, wanted, key))
+            last = part is self.parts[-1]
+            produced.update({t.name: (part.name, t, t.name if last else f"{part.role}_{t.name}") for t in part.outputs})
+        edges.extend(Edge(self.parts[-1].name, None, t, t, t.name) for t in self.served.outputs)
+        return tuple(edges)
+
+    @property
+    def max_batch_size(self) -> int:
+        """As in config.pbtxt; 0 for a bare model whose first axis is not a batch."""
+        tensors = (*self.model.inputs, *self.model.outputs)
+        return self.spec.serving.max_batch_size if all(t.batched for t in tensors) else 0
+
+    def _canvas(self) -> tuple[int, int]:
+        images = self.raw.inputs
+        if (
+            len(images) != 1
+            or not images[0].batched
+            or len(images[0].shape) != 3
+            or images[0].shape[0] != 3
+            or min(images[0].shape) < 1
+        ):
+            found = ", ".join(map(str, images))
+            raise self._error(
+                ("preprocess",), f"the model takes {found}; a picture needs one input [batch, 3, height, width]",
+                "export it with a dynamic batch and a fixed size, or leave preprocess and postprocess out",
+            )  # fmt: skip
+        return images[0].shape[1], images[0].shape[2]
+
+    def _fits(self) -> None:
+        if self.spec.nms and self.head is None:
+            raise self._error(
+                ("nms",), f"nms needs a head, and checkpoint kind {self.spec.checkpoint.kind} does not state one", "add `head:`"
+            )
+        if self.head is not None and self.spec.nms is not None:
+            n, classes = self.head.candidates(self.raw.inputs[0], self.raw.outputs)
+            if self.spec.nms.max_detections > n * classes:
+                raise self._error(
+                    ("nms", "max_detections"),
+                    f"max_detections is {self.spec.nms.max_detections}, the model has {n} boxes x {classes} classes",
+                    f"say at most {n * classes}",
+                )
+
+    def _labels_fit(self) -> None:
+        post = self.spec.postprocess
+        if post is None or post.labels is None or self.head is None:
+            return
+        names, (_, classes) = post.label_names(), self.head.candidates(self.raw.inputs[0], self.raw.outputs)
+        if len(names) != classes:
+            raise self._error(
+                ("postprocess", "labels"),
+                f"{post.labels} has {len(names)} labels, the head has {classes} classes",
+                "use the list of its training",
+            )
+
+    def _error(self, loc: tuple[int | str, ...], what: str, remedy: str) -> SpecError:
+        return SpecError(f"{self.path}:{line_of(self.path, loc)}: {'.'.join(map(str, loc))}: {what}", remedy)

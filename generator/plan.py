@@ -1,0 +1,129 @@
+"""Pipelines -> steps with keys. A key holds everything that decides the step's result; equal key, equal result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import generator
+from generator import paths, plugin
+from generator.errors import CheckpointError
+from generator.pipeline import Pipeline
+
+_PACKAGE = Path(generator.__file__).parent
+
+#: What decides a step besides the spec: libraries by distribution name, our own files by their path in the package.
+_EXPORT = (("torch", "onnx", "onnxscript"), ("export.py", "frontends/__init__.py", "worker.py"))
+_SURGERY = (
+    ("onnx", "onnx-graphsurgeon", "onnxscript", "numpy"),
+    ("surgery.py", "builder.py", "graph.py", "passes/image_input.py", "passes/fold_constants.py", "tensors.py"),
+)
+_REPOSITORY = (("tritonclient", "protobuf", "jinja2"), ("config.py", "repository.py", "pipeline.py", "pbtxt.py", "tensors.py"))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A piece of work. `parts` says in plain words what it depends on; `key` is their digest."""
+
+    pipeline: str
+    name: str
+    parts: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """sha256 over `parts`, hexadecimal."""
+        return _digest(json.dumps(self.parts, sort_keys=True).encode())
+
+    @property
+    def id(self) -> str:
+        """How lock and progress call it."""
+        return f"{self.pipeline}/{self.name}"
+
+
+def steps(pipeline: Pipeline) -> tuple[Step, Step, Step]:
+    """export, surgery, repository: each key contains the one before. Raises CheckpointError for a file that cannot be read."""
+    spec, name = pipeline.spec, pipeline.spec.name
+    made = Step(name, "export", {
+        "opset": str(spec.opset),
+        **_said("checkpoint", spec.checkpoint.model_dump(mode="json"), spec.checkpoint.files()),
+        **{f"file {path.name}": file_digest(path) for path in _data(spec.checkpoint.files())},
+        "sources": _sources(_EXPORT[1], [spec.checkpoint], [p for p in spec.checkpoint.files() if p.suffix == ".py"]),
+        **_versions(_EXPORT[0]),
+        "python": platform.python_version(),
+    })  # fmt: skip
+    cut = Step(name, "surgery", {
+        "export": made.key,
+        **_said("head", pipeline.head and pipeline.head.model_dump(mode="json")),
+        **_said("nms", spec.nms and spec.nms.model_dump(mode="json")),
+        **_said("preprocess", spec.preprocess and spec.preprocess.model_dump(mode="json")),
+        **_said("precision", spec.precision.model_dump(mode="json")),
+        "sources": _sources(_SURGERY[1], [p for p in (pipeline.head, spec.nms, spec.preprocess, spec.precision) if p]),
+        **_versions(_SURGERY[0]),
+    })  # fmt: skip
+    labels = spec.postprocess.labels if spec.postprocess else None
+    written = Step(name, "repository", {
+        "surgery": cut.key,
+        **_said("postprocess", spec.postprocess and spec.postprocess.model_dump(mode="json", exclude={"labels"})),
+        **_said("serving", spec.serving.model_dump(mode="json")),
+        **_said("target", spec.target.model_dump(mode="json")),
+        "labels": file_digest(labels) if labels else "none",
+        "sources": _sources(_REPOSITORY[1], [p for p in (spec.target, spec.postprocess) if p]),
+        "templates": _tree(part.template for part in pipeline.parts),
+        **_versions(_REPOSITORY[0]),
+    })  # fmt: skip
+    return made, cut, written
+
+
+def why_stale(step: Step, before: dict[str, str] | None) -> str:
+    """In plain words, what differs from the parts that the lock remembers."""
+    if before is None:
+        return "not built yet"
+    changed = [name for name in {**before, **step.parts} if before.get(name) != step.parts.get(name)]
+    return f"changed: {', '.join(sorted(changed))}" if changed else "its result is missing"
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}", "make it readable") from None
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _said(title: str, value: Any, files: Sequence[Path] = ()) -> dict[str, str]:
+    """A part of the spec; files count by their content, so their paths become names."""
+    text = json.dumps(value, sort_keys=True)
+    for path in files:
+        text = text.replace(str(path), path.name)
+    return {title: text}
+
+
+def _data(files: Iterable[Path]) -> list[Path]:
+    return [path for path in files if path.suffix != ".py"]
+
+
+def _sources(own: Iterable[str], plugins: Iterable[plugin.Plugin], others: Iterable[Path] = ()) -> str:
+    files = [*(_PACKAGE / name for name in own), *(path for p in plugins for path in plugin.source_of(p)), *others]
+    return _digest("".join(file_digest(path) for path in files).encode())
+
+
+def _tree(templates: Iterable[str | None]) -> str:
+    root = paths.templates()
+    folders = [root / "models" / name for name in templates if name] + [root / "readme"]
+    files = sorted(p for folder in folders for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    return _digest("".join(f"{p.relative_to(root)}{file_digest(p)}" for p in files).encode())
+
+
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    return {f"version of {name}": metadata.version(name) for name in names}

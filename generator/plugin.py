@@ -1,0 +1,68 @@
+"""How a file in a family folder becomes a choice in the spec.
+
+A family is a package (`generator.heads`) whose `__init__` holds one base class. Every module in it that
+defines a subclass with `kind: Literal["..."]` is a choice: the spec's union, the JSON Schema, the docs table
+and the plug-in tests all come from here, so that adding one edits no list.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Union
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+
+class Model(BaseModel):
+    """Frozen, closed, and with typed defaults: the base of everything that the YAML can say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Plugin(Model):
+    """A choice of a family. The first line of the class's docstring is its line in the docs table."""
+
+    #: What the user calls it in YAML; a `Literal` field in each subclass.
+    kind: Any = None
+    #: Files beside the plug-in's own source whose content decides what it does (they enter the cache key).
+    sources: ClassVar[tuple[str, ...]] = ()
+
+
+@functools.cache
+def family(package: str) -> dict[str, type[Plugin]]:
+    """kind -> class for every plug-in file of `package`, sorted by kind."""
+    module = importlib.import_module(package)
+    found: dict[str, type[Plugin]] = {}
+    for info in pkgutil.iter_modules(module.__path__):
+        file = importlib.import_module(f"{package}.{info.name}")
+        for value in vars(file).values():
+            if _is_choice(value) and value.__module__ == file.__name__:
+                found[value.model_fields["kind"].default] = value
+    return dict(sorted(found.items()))
+
+
+def _is_choice(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Plugin) and bool(value.model_fields["kind"].default)
+
+
+def source_of(plugin: Plugin) -> list[Path]:
+    """The files whose text decides what `plugin` does: its own, and those it names in `sources`."""
+    own = Path(importlib.import_module(type(plugin).__module__).__file__ or "")
+    return [own, *(own.parent / name for name in plugin.sources)]
+
+
+class Choice:
+    """Marks a spec field typed by a family's base class: `head: Annotated[Head, Choice("generator.heads")]`."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = tuple(family(self.package).values())
+        if len(choices) == 1:
+            return handler.generate_schema(choices[0])
+        return handler.generate_schema(Annotated[Union[choices], Field(discriminator="kind")])

@@ -1,0 +1,45 @@
+"""Postprocessing. One file a task: what the served answer holds, made on the server from the model's outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from numpy.typing import NDArray
+from pydantic import Field
+
+from generator.fields import SpecFile
+from generator.plugin import Plugin
+from generator.tensors import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Postprocess(Plugin):
+    """The last step of the ensemble. The work on the server is done by `templates/models/<template>/model.py`."""
+
+    template: ClassVar[str]
+
+    labels: Annotated[SpecFile | None, Field(description="Text file, one class name a line.")] = None
+
+    def label_names(self) -> list[str]:
+        """The lines of the labels file, in class order; empty without one."""
+        if self.labels is None:
+            return []
+        return [line.strip() for line in self.labels.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+    def inputs(self, model_outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The tensors it takes (`geometry` among them where it needs that). Raises SpecError where it does not fit the model."""
+        raise NotImplementedError
+
+    def outputs(self, model_outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The tensors of the served answer."""
+        raise NotImplementedError
+
+    def parameters(self) -> dict[str, str]:
+        """`parameters` of config.pbtxt that the server-side model.py reads."""
+        raise NotImplementedError
+
+    def reference(self, outputs: dict[str, NDArray[np.generic]], geometry: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
+        """The answer in plain NumPy: a batch of the model's outputs and geometry [batch, 6] in, a batch of `outputs` out."""
+        raise NotImplementedError

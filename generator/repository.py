@@ -1,0 +1,188 @@
+"""Writes the model folders: staged beside the repository, exchanged in one rename each, the lock last."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import generator
+from generator import config, lock, paths, pbtxt
+from generator.errors import RepositoryError
+from generator.pipeline import Part, Pipeline
+from generator.plan import file_digest
+from generator.tensors import Tensor, numpy_dtype
+
+#: What may lie in a repository folder without being ours.
+_HARMLESS = {lock.NAME, "README.md", ".gitignore", ".gitkeep"}
+
+
+def claim(repository: Path, entries: dict[str, lock.Entry], wanted: Sequence[str]) -> None:
+    """Make sure that we may write `wanted` model folders. Raises RepositoryError; changes nothing."""
+    if repository.exists() and not repository.is_dir():
+        raise RepositoryError(f"{repository} is not a folder", "name another output with -o")
+    if repository.is_dir():
+        others = sorted(p.name for p in repository.iterdir() if p.name not in _HARMLESS and not p.is_dir())
+        if others and not entries:
+            raise RepositoryError(
+                f"{repository} is not a model repository of ours: it holds {', '.join(others[:5])}",
+                "name an empty or new folder with -o",
+            )
+    ours = {name for entry in entries.values() for name in entry.models}
+    for name in wanted:
+        if name not in ours and (repository / name).exists():
+            raise RepositoryError(
+                f"{repository / name} was not written by triton-repo", "rename the pipeline in its spec, or move that folder away"
+            )
+    _writable(repository)
+
+
+def _writable(repository: Path) -> None:
+    folder = repository
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise RepositoryError(f"{folder} is not writable", "name another output with -o, or change its permissions")
+    probe = folder / f".triton-repo-{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RepositoryError(f"{folder} is not writable: {error.strerror}", "name another output with -o") from None
+
+
+@contextmanager
+def staging(repository: Path) -> Iterator[Path]:
+    """A folder on the repository's file system that a polling server does not see; gone afterwards, whatever happens."""
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        beside = repository.resolve().parent
+        same = os.access(beside, os.W_OK) and beside.stat().st_dev == repository.stat().st_dev
+        folder = Path(tempfile.mkdtemp(prefix=f".{repository.resolve().name}-staging-", dir=beside if same else repository))
+    except OSError as error:
+        raise RepositoryError(f"{repository}: {error.strerror}", "name another output with -o") from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write(pipeline: Pipeline, onnx: Path, folder: Path) -> dict[str, str]:
+    """Every model folder of one pipeline into `folder`; the digest of each file by its path."""
+    for part in pipeline.parts:
+        _part(pipeline, part, onnx, folder / part.name)
+    if pipeline.spec.preprocess is not None:
+        _ensemble(pipeline, folder / pipeline.spec.name)
+    names = models(pipeline)
+    return {
+        str(p.relative_to(folder)): file_digest(p) for name in names for p in sorted((folder / name).rglob("*")) if p.is_file()
+    }
+
+
+def models(pipeline: Pipeline) -> list[str]:
+    """Names of the folders that a pipeline writes; the ensemble last."""
+    return list(dict.fromkeys([*(part.name for part in pipeline.parts), pipeline.served.name]))
+
+
+def _part(pipeline: Pipeline, part: Part, onnx: Path, folder: Path) -> None:
+    version = folder / str(pipeline.spec.serving.version)
+    version.mkdir(parents=True)
+    if part.template is None:
+        pipeline.spec.target.artefact(onnx, version)
+        spec = pipeline.spec
+        what = f"The trained model ({spec.checkpoint.kind}), {spec.precision.kind}, on {spec.target.kind}."
+    else:
+        shutil.copyfile(paths.templates() / "models" / part.template / "model.py", version / "model.py")
+        what = f"The {part.role} step of the ensemble `{pipeline.spec.name}` (python backend)."
+    labels = pipeline.spec.postprocess.labels if pipeline.spec.postprocess else None
+    if labels is not None and part.role == "postprocess":
+        shutil.copyfile(labels, folder / "labels.txt")
+    _describe(pipeline, part, folder, what, pbtxt.text(config.part_config(pipeline, part)))
+
+
+def _ensemble(pipeline: Pipeline, folder: Path) -> None:
+    (folder / str(pipeline.spec.serving.version)).mkdir(parents=True)
+    what = "An ensemble: one encoded picture (JPEG, PNG) a batch row in, the answer out."
+    _describe(pipeline, pipeline.served, folder, what, pbtxt.text(config.ensemble_config(pipeline)))
+
+
+def _describe(pipeline: Pipeline, part: Part, folder: Path, what: str, config_text: str) -> None:
+    (folder / "config.pbtxt").write_text(config_text, encoding="utf-8")
+    steps = [p.name for p in pipeline.parts] if part is pipeline.served and pipeline.spec.preprocess else []
+    (folder / "README.md").write_text(_render(
+        "readme/model.md.j2", part=part, what=what, version=generator.__version__, spec_name=pipeline.path.name,
+        max_batch_size=pipeline.max_batch_size, steps=steps, numpy_dtype=numpy_dtype, shape=_shape,
+        example=lambda t: _example(t, pipeline.max_batch_size), encoded=[t.dtype for t in part.inputs] == ["BYTES"],
+    ), encoding="utf-8")  # fmt: skip
+
+
+def _render(template: str, **values: Any) -> str:
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(paths.templates())
+    environment = jinja2.Environment(
+        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
+    return environment.get_template(template).render(**values)
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tensor).split(tensor.dtype, 1)[1]
+
+
+def _example(tensor: Tensor, max_batch_size: int) -> str:
+    dims = [1 if d < 0 else d for d in tensor.shape]
+    return str([1, *dims] if tensor.batched or max_batch_size else dims)
+
+
+def publish(staged: Path, repository: Path, names: Sequence[str], retired: Sequence[str], entries: dict[str, lock.Entry]) -> None:
+    """Exchange the staged folders for the served ones, take the retired away, write the lock; an interrupt waits."""
+    with _uninterrupted():
+        for name in names:
+            _exchange(staged / name, repository / name)
+        for name in retired:
+            if (repository / name).exists():
+                (repository / name).rename(staged / f"retired-{name}")
+        text = staged / lock.NAME
+        text.write_text(lock.text(entries), encoding="utf-8")
+        text.replace(repository / lock.NAME)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Atomic where the kernel can (renameat2 RENAME_EXCHANGE), two renames elsewhere; the old one ends in the staging folder."""
+    if not old.exists():
+        new.rename(old)
+        return
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    at_cwd, exchange = -100, 2
+    if renameat2 is None or renameat2(at_cwd, os.fsencode(new), at_cwd, os.fsencode(old), exchange) != 0:
+        old.rename(new.with_name(f"old-{new.name}"))
+        new.rename(old)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """^C and SIGTERM are answered after the block."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, lambda n, _: came.append(n)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+def whole(repository: Path, entry: lock.Entry) -> bool:
+    """Is every file of the entry there, unchanged, and nothing beside them?"""
+    found = {str(p.relative_to(repository)) for name in entry.models for p in (repository / name).rglob("*") if p.is_file()}
+    found = {name for name in found if "__pycache__" not in name}
+    return found == set(entry.files) and all(file_digest(repository / name) == digest for name, digest in entry.files.items())

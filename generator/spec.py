@@ -1,0 +1,144 @@
+"""The one data model: what a pipeline's YAML may say, frozen once it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from generator.backends import Backend
+from generator.fields import Name, SpecFile
+from generator.frontends import Frontend
+from generator.heads import Head
+from generator.nms import Nms
+from generator.plugin import Choice, Model
+from generator.postprocessing import Postprocess
+from generator.precisions import Precision
+from generator.preprocessing import Preprocess
+
+#: Opset 18 is what every onnxruntime since 1.14 and TensorRT since 8.6 read; the 24.10 container carries 1.19.
+DEFAULT_OPSET = 18
+
+
+class DynamicBatching(Model):
+    """Triton's dynamic batcher (model_configuration.md, "Dynamic Batcher")."""
+
+    preferred_batch_sizes: Annotated[
+        tuple[int, ...], Field(description="Sizes worth waiting for; none: whatever has queued up.")
+    ] = ()
+    max_queue_delay_us: Annotated[int, Field(ge=0, description="How long a request may wait for others, microseconds.")] = 0
+
+
+class Instances(Model):
+    """How many copies of each step the server runs side by side."""
+
+    preprocess: Annotated[int, Field(ge=1, le=64)] = 1
+    model: Annotated[int, Field(ge=1, le=64)] = 1
+    postprocess: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+def _batching(value: Any) -> Any:
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+class Serving(Model):
+    """How the server runs the pipeline."""
+
+    version: Annotated[int, Field(ge=1, description="The version folder that is written.")] = 1
+    max_batch_size: Annotated[int, Field(ge=1, le=1024, description="Most pictures in one batch.")] = 8
+    dynamic_batching: Annotated[
+        DynamicBatching | None, BeforeValidator(_batching), Field(description="true, false, or its settings.")
+    ] = DynamicBatching()
+    instances: Instances = Instances()
+
+    @model_validator(mode="after")
+    def _preferred_sizes_can_form(self) -> Serving:
+        sizes = self.dynamic_batching.preferred_batch_sizes if self.dynamic_batching else ()
+        if too_big := [size for size in sizes if not 1 <= size <= self.max_batch_size]:
+            raise ValueError(f"preferred batch sizes {too_big} never form: max_batch_size is {self.max_batch_size}")
+        return self
+
+
+class Bounds(Model):
+    """How far two rungs of the parity ladder may differ; fixed here, before anything is measured.
+
+    Tensors are compared by |a - b| <= absolute + relative * |a|, as numpy.testing.assert_allclose does.
+    """
+
+    pixels: Annotated[int, Field(ge=0, description="Levels of 255 between the server's pixels and the NumPy reference.")] = 1
+    absolute: Annotated[float, Field(ge=0)] = 1e-4
+    relative: Annotated[float, Field(ge=0)] = 1e-4
+    score: Annotated[float, Field(ge=0, description="Largest score difference of matched boxes or classes.")] = 1e-3
+    unmatched: Annotated[int, Field(ge=0, description="Boxes a picture that may find no partner (IoU >= 0.9, same class).")] = 0
+
+
+class Verify(Model):
+    """What the parity ladder runs on."""
+
+    images: Annotated[tuple[SpecFile, ...], Field(description="Real pictures; each goes through every rung.")] = ()
+    bounds: Bounds = Bounds()
+
+
+class Spec(Model):
+    """One pipeline: a trained checkpoint and how it is served."""
+
+    name: Annotated[
+        Name, Field(description="The served ensemble's name; its steps are NAME_preprocess, NAME_model, NAME_postprocess.")
+    ]
+    checkpoint: Annotated[Frontend, Choice("generator.frontends"), Field(description="The trained model.")]
+    opset: Annotated[int, Field(ge=17, le=21, description="ONNX opset of the exported graph.")] = DEFAULT_OPSET
+    head: Annotated[
+        Annotated[Head, Choice("generator.heads")] | None,
+        Field(description="How raw outputs become boxes; left out where the checkpoint states it."),
+    ] = None
+    nms: Annotated[Annotated[Nms, Choice("generator.nms")] | None, Field(description="Appended to the graph after the head.")] = (
+        None
+    )
+    precision: Annotated[Precision, Choice("generator.precisions"), Field(validate_default=True)] = Field(
+        default_factory=lambda: _default("generator.precisions", "fp32")
+    )
+    target: Annotated[Backend, Choice("generator.backends")] = Field(
+        default_factory=lambda: _default("generator.backends", "onnxruntime")
+    )
+    preprocess: Annotated[
+        Annotated[Preprocess, Choice("generator.preprocessing")] | None,
+        Field(description="From an encoded picture to pixels, on the server; left out, the model is served bare."),
+    ] = None
+    postprocess: Annotated[
+        Annotated[Postprocess, Choice("generator.postprocessing")] | None,
+        Field(description="From the model's outputs to the answer."),
+    ] = None
+    serving: Serving = Serving()
+    verify: Verify = Verify()
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Spec:
+        if self.head is not None and self.nms is None:
+            raise ValueError("a head without nms: say `nms: {kind: onnx}`")
+        if (self.preprocess is None) != (self.postprocess is None):
+            raise ValueError("preprocess and postprocess make the ensemble together: say both, or neither for the bare model")
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """The folder of the model itself: NAME where it is served bare, NAME_model inside an ensemble."""
+        return self.name if self.preprocess is None else f"{self.name}_model"
+
+
+def _default(package: str, kind: str) -> Any:
+    from generator.plugin import family
+
+    return family(package)[kind]()
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a pipeline's YAML (draft 2020-12)."""
+    schema = Spec.model_json_schema(mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "triton-repo pipeline", **schema}
+
+
+def spec_paths(spec: Spec) -> list[Path]:
+    """Every file the spec names besides the checkpoint's own."""
+    labels = [spec.postprocess.labels] if spec.postprocess and spec.postprocess.labels else []
+    return [*labels, *spec.verify.images]

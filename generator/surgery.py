@@ -1,0 +1,66 @@
+"""The exported graph -> the served one: uint8 pixels in, head decoded, NMS appended, constants folded, precision written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from generator.errors import SurgeryError
+from generator.graph import checked, interface, load, save
+from generator.passes.fold_constants import FoldConstants
+from generator.passes.image_input import ImageInput
+from generator.tensors import Tensor
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from generator.pipeline import Pipeline
+
+
+def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
+    """Write the final graph. Raises SurgeryError naming the step whose result is not valid, or not what the plan promised."""
+    model = load(exported)
+    _same("the exported graph's outputs", interface(model)[1], pipeline.raw.outputs)
+    if pipeline.spec.preprocess is not None:
+        model = checked(_image_input(pipeline, model), "image_input")
+    if pipeline.head is not None:
+        model = checked(_detector(pipeline, model), f"head {pipeline.head.kind} and nms")
+    model = checked(FoldConstants().run(model), "fold_constants")
+    model = checked(pipeline.spec.precision.apply(model), f"precision {pipeline.spec.precision.kind}")
+    inputs, outputs = interface(model)
+    _same("the final graph's inputs", inputs, pipeline.model.inputs)
+    _same("the final graph's outputs", outputs, pipeline.model.outputs)
+    save(model, final)
+
+
+def _image_input(pipeline: Pipeline, model: ModelProto) -> ModelProto:
+    preprocess, image = pipeline.spec.preprocess, pipeline.raw.inputs[0]
+    assert preprocess is not None
+    height, width = image.shape[1:]
+    return ImageInput(
+        input=image.name, height=height, width=width, scale=preprocess.scale, mean=preprocess.mean, std=preprocess.std
+    ).run(model)
+
+
+def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
+    from generator.builder import Builder
+
+    head, nms = pipeline.head, pipeline.spec.nms
+    assert head is not None
+    assert nms is not None
+    image, outputs = pipeline.raw.inputs[0], pipeline.raw.outputs
+    build = Builder(model, f"head/{head.kind}")
+    build.graph.outputs = []
+    boxes, scores = head.append(build, image, outputs)
+    build.prefix = f"nms/{nms.kind}"
+    nms.append(build, boxes, scores, head.candidates(image, outputs))
+    return build.model()
+
+
+def _same(what: str, found: tuple[Tensor, ...], planned: tuple[Tensor, ...]) -> None:
+    fits = len(found) == len(planned) and all(p.name == f.name and p.accepts(f) for p, f in zip(planned, found, strict=True))
+    if not fits:
+        raise SurgeryError(
+            f"{what} are {', '.join(map(str, found))}; expected {', '.join(map(str, planned))}",
+            "correct the spec's inputs and outputs",
+        )

@@ -1,0 +1,226 @@
+"""The parity ladder: the same real pictures through the checkpoint, the exported graph, the graph after surgery and the server.
+
+Every rung is held against the checkpoint's own answer, carried on by the NumPy reference of each part (head, NMS, postprocess).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generator import compare, graph, lock, pbtxt, plan, run
+from generator.compare import Comparison
+from generator.errors import VerifyError
+from generator.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    import tritonclient.grpc as triton
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A step of the ladder and what was found on it."""
+
+    pipeline: str
+    name: str
+    against: str
+    result: Comparison
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What goes through the ladder: encoded pictures (none for a bare model), the model's input, and the pictures' geometry."""
+
+    encoded: tuple[bytes, ...]
+    values: NDArray[Any]
+    source: NDArray[Any]
+    geometry: NDArray[np.float32]
+
+
+def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerClient) -> list[Rung]:
+    """Climb every rung. Raises VerifyError where the repository is not the spec's, or there is nothing to compare."""
+    entry = lock.read(repository).get(pipeline.spec.name)
+    if entry is None:
+        raise VerifyError(f"{repository} holds no {pipeline.spec.name}", f"triton-repo build {pipeline.path} -o {repository}")
+    made, cut, written = plan.steps(pipeline)
+    if entry.steps.get("repository") != written.parts:
+        raise VerifyError(f"{repository} is older than {pipeline.path}", f"triton-repo build {pipeline.path} -o {repository}")
+    del cut
+    rungs: list[Rung] = []
+    if pipeline.spec.preprocess is None:
+        sample = _random(pipeline)
+    else:
+        sample, pixels = _pictures(pipeline, repository)
+        rungs.append(Rung(pipeline.spec.name, "pixels", "NumPy reference", pixels))
+    source, framework = _source(pipeline, sample)
+    exported = graph.session(run.ensure(made, pipeline) / "model.onnx", optimise=False)
+    rungs.append(Rung(pipeline.spec.name, "exported ONNX", framework, _exported(pipeline, exported, sample, source)))
+    expected = _reference(pipeline, source)
+    rungs.append(
+        Rung(pipeline.spec.name, "after surgery", f"{framework} + reference", _final(pipeline, repository, sample, expected))
+    )
+    rungs.append(Rung(pipeline.spec.name, "served", f"{framework} + reference", _served(pipeline, client, sample, expected)))
+    return rungs
+
+
+def _pictures(pipeline: Pipeline, repository: Path) -> tuple[Sample, Comparison]:
+    """The pixels the served model.py makes, and how far they are from the NumPy reference."""
+    spec = pipeline.spec
+    if not spec.verify.images:
+        raise VerifyError(
+            f"{pipeline.path}: verify.images names no picture, so nothing could be compared", "name two or three real ones"
+        )
+    assert spec.preprocess is not None
+    folder = repository / f"{spec.name}_preprocess"
+    served = _load(folder / str(spec.serving.version) / "model.py")
+    settings = served.Settings.from_config(_as_dict(folder / "config.pbtxt"))
+    height, width = pipeline.parts[0].outputs[0].shape[:2]
+    encoded, pixels, geometry, result = [], [], [], Comparison()
+    for path in spec.verify.images:
+        encoded.append(path.read_bytes())
+        rgb = served.decode(encoded[-1], spec.preprocess.max_pixels)
+        found, place = served.prepare(rgb, settings)
+        wanted, wanted_place = spec.preprocess.reference(rgb, height, width)
+        a = {"pixels": wanted.astype(np.float32), "geometry": wanted_place}
+        b = {"pixels": found.astype(np.float32), "geometry": place}
+        result.add(compare.tensors(a, b, spec.verify.bounds.pixels, 0.0))
+        pixels.append(found)
+        geometry.append(place)
+    values = np.stack(pixels)
+    return Sample(tuple(encoded), values, spec.preprocess.normalise(values), np.stack(geometry).astype(np.float32)), result
+
+
+def _random(pipeline: Pipeline) -> Sample:
+    """Seeded values for a bare model: two rows where it has a batch axis; a free dimension gets eight values."""
+    tensor, random = pipeline.model.inputs[0], np.random.default_rng(0)
+    if len(pipeline.model.inputs) != 1 or tensor.dtype not in ("FP32", "FP64", "FP16"):
+        raise VerifyError(
+            f"{pipeline.spec.name}: only bare models of one floating-point input can be verified so far", "build without verify"
+        )
+    shape = [*([min(2, pipeline.max_batch_size or 2)] if tensor.batched else []), *(8 if d < 0 else d for d in tensor.shape)]
+    values = random.random(shape).astype({"FP32": np.float32, "FP64": np.float64, "FP16": np.float16}[tensor.dtype])
+    return Sample((), values, values, np.zeros((0, 6), np.float32))
+
+
+def _source(pipeline: Pipeline, sample: Sample) -> tuple[Arrays, str]:
+    """The checkpoint's own answer, from a child process."""
+    with tempfile.TemporaryDirectory(prefix="triton-repo-") as scratch:
+        values, answer = Path(scratch) / "in.npy", Path(scratch) / "out.npz"
+        np.save(values, sample.source)
+        facts = run.child("source", pipeline, values, answer)
+        with np.load(answer) as file:
+            return dict(file), facts["framework"]
+
+
+def _exported(pipeline: Pipeline, session: Any, sample: Sample, source: Arrays) -> Comparison:
+    bounds = pipeline.spec.verify.bounds
+    found = graph.run(session, {pipeline.raw.inputs[0].name: sample.source})
+    result = compare.tensors(source, found, bounds.absolute, bounds.relative)
+    if pipeline.head is not None and pipeline.spec.nms is not None and result.ok:
+        a, b = _reference(pipeline, source), _reference(pipeline, found)
+        boxes = compare.detections(a, b, bounds, pipeline.spec.nms.score_threshold)
+        boxes.max_abs = 0.0
+        result.add(boxes)
+    return result
+
+
+def _reference(pipeline: Pipeline, raw: Arrays) -> Arrays:
+    """Raw outputs -> what the graph after surgery ought to give, in plain NumPy."""
+    if pipeline.head is None or pipeline.spec.nms is None:
+        return raw
+    return pipeline.spec.nms.reference(*pipeline.head.reference(pipeline.raw.inputs[0], raw))
+
+
+def _final(pipeline: Pipeline, repository: Path, sample: Sample, expected: Arrays) -> Comparison:
+    """The model file of the repository itself, as one batch and picture by picture."""
+    version = repository / pipeline.spec.model_name / str(pipeline.spec.serving.version)
+    session = graph.session(version / pipeline.spec.target.filename)
+    name = pipeline.model.inputs[0].name
+    result = _answer(pipeline, expected, graph.run(session, {name: sample.values}))
+    for row in range(len(sample.values) if pipeline.model.inputs[0].batched else 0):
+        found = graph.run(session, {name: sample.values[row : row + 1]})
+        result.add(_answer(pipeline, _rows(expected, row), found))
+    return result
+
+
+def _answer(pipeline: Pipeline, expected: Arrays, found: Arrays) -> Comparison:
+    bounds = pipeline.spec.verify.bounds
+    if pipeline.spec.nms is not None:
+        return compare.detections(expected, found, bounds, pipeline.spec.nms.score_threshold)
+    return compare.tensors(expected, found, bounds.absolute, bounds.relative)
+
+
+def _rows(arrays: Arrays, row: int) -> Arrays:
+    return {name: values[row : row + 1] for name, values in arrays.items()}
+
+
+def _served(pipeline: Pipeline, client: triton.InferenceServerClient, sample: Sample, expected: Arrays) -> Comparison:
+    """Over gRPC: a request a picture, and requests of as many pictures as a batch takes."""
+    post, bounds = pipeline.spec.postprocess, pipeline.spec.verify.bounds
+    if post is None:
+        return _answer(pipeline, expected, _infer(pipeline, client, sample.values))
+    wanted = post.reference(expected, sample.geometry)
+    data = np.array(sample.encoded, dtype=np.object_).reshape(-1, 1)
+    result = Comparison()
+    for size in dict.fromkeys((1, min(len(data), pipeline.max_batch_size))):
+        for start in range(0, len(data), size):
+            found = _infer(pipeline, client, data[start : start + size])
+            part = {name: values[start : start + size] for name, values in wanted.items()}
+            if pipeline.spec.nms is not None:
+                result.add(compare.detections(part, found, bounds, pipeline.spec.nms.score_threshold))
+            else:
+                result.add(compare.tensors(part, found, bounds.score, 0.0))
+    return result
+
+
+def _infer(pipeline: Pipeline, client: triton.InferenceServerClient, values: NDArray[Any]) -> Arrays:
+    import tritonclient.grpc as triton
+    from tritonclient.utils import InferenceServerException
+
+    tensor = pipeline.served.inputs[0]
+    request = triton.InferInput(tensor.name, list(values.shape), tensor.dtype)
+    request.set_data_from_numpy(values)
+    try:
+        answer = client.infer(pipeline.served.name, [request], client_timeout=300)
+    except InferenceServerException as error:
+        raise VerifyError(f"{pipeline.served.name}: the server answered: {error.message()}", "see the server's log") from None
+    found = {t.name: answer.as_numpy(t.name) for t in pipeline.served.outputs}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def first_divergence(rungs: Sequence[Rung]) -> Rung | None:
+    """The lowest rung that failed."""
+    return next((rung for rung in rungs if not rung.result.ok), None)
+
+
+def _load(path: Path) -> Any:
+    """The server-side file itself, as a module."""
+    spec = importlib.util.spec_from_file_location(f"served_{path.parent.parent.name}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise VerifyError(f"{path} is missing", "build the repository again")
+    module = importlib.util.module_from_spec(spec)
+    import sys
+
+    sys.modules[spec.name] = module
+    previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = previous
+    return module
+
+
+def _as_dict(path: Path) -> dict[str, Any]:
+    from google.protobuf import json_format
+
+    config: dict[str, Any] = json_format.MessageToDict(pbtxt.read(path), preserving_proto_field_name=True)
+    return config
