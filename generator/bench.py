@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from generator import statistics
-from generator.errors import ClientError, ToolError
+from generator import server_stats
+from generator.errors import ToolError
 from generator.perf_analyzer import PerfAnalyzer
-from generator.statistics import Step
+from generator.server_stats import Step
 
 if TYPE_CHECKING:
     from generator.client import Client
@@ -85,11 +85,8 @@ def sweep(
     Raises ClientError for a picture that the server refuses, ToolError with perf_analyzer's last lines when it fails.
     """
     found = client.contract()
+    client.infer(images)  # a picture that the server refuses is named here; and what is slow the first time is over
     blobs = [image.read_bytes() for image in images]
-    client.infer_each(blobs)  # once unmeasured: what is slow the first time is over
-    refused = [r for r in client.infer_each(images) if isinstance(r, ClientError)]
-    if refused:
-        raise refused[0]
     models = found.steps or (found.model,)
     levels: list[Level] = []
     with tempfile.TemporaryDirectory(prefix="triton-repo-bench-") as scratch:
@@ -99,7 +96,7 @@ def sweep(
             told(number, None)
             before = {model: client.statistics(model) for model in models}
             seen = measure(tool, load, number, window(number, levels, window_ms))
-            steps = tuple(statistics.between(model, before[model], client.statistics(model)) for model in models)
+            steps = tuple(server_stats.between(model, before[model], client.statistics(model)) for model in models)
             levels.append(Level(**seen, steps=steps))
             told(number, levels[-1])
     return Report(found.model, tuple(levels), conditions(client, images, tool, window_ms))
@@ -108,7 +105,7 @@ def sweep(
 def deal(blobs: Sequence[bytes], concurrency: Sequence[int]) -> list[bytes]:
     """The pictures in turn, repeated to a number of rows that shares no factor with any concurrency.
 
-    Of n senders perf_analyzer gives the k-th the rows k, k + n, k + 2n and so on: of two pictures each of two senders would see only one.
+    Of n senders perf_analyzer gives the k-th the rows k, k + n, k + 2n: of two pictures each of two senders would see only one.
     """
     rows = next((p for p in _PRIMES if p >= len(blobs) and all(c % p for c in concurrency)), len(blobs))
     return [blobs[i % len(blobs)] for i in range(rows)]
@@ -149,10 +146,8 @@ def measure(tool: PerfAnalyzer, load: Load, concurrency: int, window_ms: int = W
         except OSError as error:
             raise ToolError(f"perf_analyzer could not be started: {error}", "run `make server` again") from None
         if done.returncode or not report.exists():
-            raise ToolError(
-                f"perf_analyzer ended with code {done.returncode} at concurrency {concurrency}: {last_words(done.stdout + done.stderr)}",
-                "",
-            )
+            said = last_words(done.stdout + done.stderr)
+            raise ToolError(f"perf_analyzer ended with code {done.returncode} at concurrency {concurrency}: {said}", "")
         return parse(report.read_text(encoding="utf-8"))
 
 
@@ -188,7 +183,7 @@ def conditions(client: Client, images: Sequence[Path], tool: PerfAnalyzer, windo
         "cores": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "note": "step times are means a request and include perf_analyzer's warm-up; server and load share the cores of this machine",
+        "note": "step times are means a request, perf_analyzer's warm-up included; server and load share this machine's cores",
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from generator.bench import Level, Report
 from generator.errors import ToolError
-from generator.statistics import Step
+from generator.server_stats import Step
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,7 +74,7 @@ def plot(report: Report, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    style = {"font.size": 10, "axes.edgecolor": _INK, "axes.spines.top": False, "axes.spines.right": False}
+    style: dict[Any, Any] = {"font.size": 10, "axes.edgecolor": _INK, "axes.spines.top": False, "axes.spines.right": False}
     with plt.rc_context(style):
         figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), width_ratios=(3, 2), layout="constrained")
         _curves(left, report.levels)

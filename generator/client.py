@@ -22,7 +22,7 @@ from generator import answers, contract
 from generator.answers import Answer, Classification, Detections
 from generator.contract import Contract, Image
 from generator.errors import ClientError
-from generator.statistics import Counts, counts
+from generator.server_stats import Counts, counts
 
 __all__ = ["Answer", "AsyncClient", "Classification", "Client", "ClientError", "Contract", "Detections", "Image"]
 

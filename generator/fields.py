@@ -51,4 +51,4 @@ SpecPath = Annotated[Path, AfterValidator(_resolve)]
 #: The same, and the file must be there.
 SpecFile = Annotated[Path, AfterValidator(_file)]
 #: A float that may be written as a fraction.
-Number = Annotated[float, BeforeValidator(_fraction)]
+Number = Annotated[float, BeforeValidator(_fraction, json_schema_input_type=float | str)]

@@ -60,7 +60,7 @@ def _layout(root: Path) -> ServerEnvironment:
         python=root / "bin" / "python",
         binary=server / "bin" / "tritonserver",
         libs=libs,
-        backends=server / "backends",
+        backends=_assemble(root),
         lib_path=f"{library.parent}:{libs}" if library else str(libs),
     )
 
@@ -74,9 +74,7 @@ def server_environment() -> ServerEnvironment:
     root = _root()
     if not (root / "installed").is_file():
         raise ToolError("the server environment is not installed", "run `make server` (or python -m generator.install)")
-    environment = _layout(root)
-    _refresh_standin(environment)
-    return environment
+    return _layout(root)
 
 
 def install() -> ServerEnvironment:
@@ -144,23 +142,32 @@ def _unpack(wheel: Path, root: Path) -> None:
             # libpython 3.13 (32 MB) is only for the stub of that version
             if name.startswith(wanted) and "/libpython3-" not in name:
                 archive.extract(name, root)
-        backends = _layout(root).backends
-        with archive.open(stub) as source, (backends / "python" / "triton_python_backend_stub").open("wb") as target:
+        server = root / "pytriton" / "tritonserver"
+        program = server / "backends" / "python" / "triton_python_backend_stub"
+        with archive.open(stub) as source, program.open("wb") as target:
             shutil.copyfileobj(source, target)
-    for program in (backends / "python" / "triton_python_backend_stub", _layout(root).binary):
-        program.chmod(0o755)
+    for file in (program, server / "bin" / "tritonserver"):
+        file.chmod(0o755)
 
 
-def _refresh_standin(environment: ServerEnvironment) -> None:
-    """Copy the stand-in onnxruntime backend from the templates when the assembled copy differs."""
-    target = environment.backends / "onnxruntime" / "model.py"
-    text = (paths.templates() / "backends" / "onnxruntime" / "model.py").read_bytes()
-    if target.is_file() and target.read_bytes() == text:
-        return
-    target.parent.mkdir(exist_ok=True)
-    scratch = target.with_suffix(f".{os.getpid()}.tmp")
-    scratch.write_bytes(text)
-    scratch.replace(target)
+def _assemble(root: Path) -> Path:
+    """The backend directory: the wheel's python backend, and the stand-in as the templates have it now.
+
+    It is named by the stand-in's digest, so that an edited template takes effect at the next start and two checkouts that
+    share this cache do not overwrite each other's.
+    """
+    standin = (paths.templates() / "backends" / "onnxruntime" / "model.py").read_bytes()
+    folder = root / "backends" / hashlib.sha256(standin).hexdigest()[:16]
+    if not folder.is_dir():
+        scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
+        (scratch / "onnxruntime").mkdir(parents=True)
+        (scratch / "onnxruntime" / "model.py").write_bytes(standin)
+        (scratch / "python").symlink_to(root / "pytriton" / "tritonserver" / "backends" / "python")
+        try:
+            scratch.rename(folder)
+        except OSError:  # another process was quicker
+            shutil.rmtree(scratch)
+    return folder
 
 
 def _say(line: str) -> None:

@@ -19,15 +19,17 @@ Loc = tuple[int | str, ...]
 
 #: No pipeline needs more; a larger file is refused before it is parsed.
 MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
 
 
 def load(path: Path) -> Spec:
     """Read one spec. Raises SpecError with the file and line of the first mistake, and all others below it."""
     root = _compose(path)
     try:
-        spec = Spec.model_validate(_construct(root), context={"base": path.resolve().parent})
+        spec = Spec.model_validate(_construct(path, root), context={"base": path.resolve().parent})
     except ValidationError as error:
-        lines = [_message(path, root, detail) for detail in error.errors(include_url=False)]
+        details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] == "missing")  # a typo explains it
+        lines = [_message(path, root, detail) for detail in details]
         raise SpecError("\n".join(dict.fromkeys(lines))) from None
     return spec
 
@@ -59,10 +61,8 @@ def _compose(path: Path) -> yaml.Node:
     if len(text) > MAX_BYTES:
         raise SpecError(f"{path}: {len(text)} bytes, a spec has at most {MAX_BYTES}", "is this the right file?")
     try:
-        _refuse_aliases(path, text)
+        _refuse_tricks(path, text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except RecursionError:
-        raise SpecError(f"{path}:1: nested too deeply", "a spec is three or four levels deep") from None
     except yaml.YAMLError as error:
         mark: Any = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -73,12 +73,16 @@ def _compose(path: Path) -> yaml.Node:
     return node
 
 
-def _refuse_aliases(path: Path, text: bytes) -> None:
+def _refuse_tricks(path: Path, text: bytes) -> None:
+    """Aliases (which can explode) and nesting that no spec needs, found while parsing, before anything is built from it."""
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise SpecError(
-                f"{path}:{event.start_mark.line + 1}: aliases (*{event.anchor}) are not used in specs", "write the value out"
-            )
+            raise SpecError(f"{path}:{line}: aliases (*{event.anchor}) are not used in specs", "write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise SpecError(f"{path}:{line}: nested more than {MAX_DEPTH} deep", "a spec is five or six levels deep")
 
 
 def _refuse_duplicates(path: Path, node: yaml.Node) -> None:
@@ -103,10 +107,13 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
-def _construct(node: yaml.Node) -> Any:
+def _construct(path: Path, node: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_document(node)
+    except yaml.constructor.ConstructorError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError(f"{path}:{line}: {error.problem}", "write plain text, numbers, lists and mappings") from None
     finally:
         loader.dispose()
 
@@ -134,9 +141,8 @@ def _message(path: Path, root: yaml.Node, detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"{where}: missing; it has to be said"
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        context = detail.get("ctx", {})
-        found = f"{context['tag']!r}, " if "tag" in context else "no kind, "
-        return f"{where}: kind: found {found}expected one of {context.get('expected_tags', 'the documented kinds')}"
+        found = repr(detail["ctx"]["tag"]) if detail["type"] == "union_tag_invalid" else "none"
+        return f"{where}: kind: found {found}, expected one of {', '.join(map(repr, _kinds(detail['loc'])))}"
     if detail["type"].startswith("value_error"):
         return f"{where}: {what}"
     return f"{where}: found {_short(detail['input'])}; {what[:1].lower()}{what[1:]}"
@@ -185,6 +191,12 @@ def _known_keys(loc: Loc) -> list[str]:
             options = [annotation, *getattr(annotation, "__args__", ())]
             model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
     return sorted(model.model_fields) if model else []
+
+
+def _kinds(loc: Loc) -> list[str]:
+    """The choices of the family that a top-level key holds."""
+    field = Spec.model_fields[str(loc[0])]
+    return list(family(_package(field.metadata, field.annotation)))
 
 
 def _package(metadata: Sequence[Any], annotation: Any) -> str:

@@ -48,7 +48,9 @@ class Serving(Model):
     version: Annotated[int, Field(ge=1, description="The version folder that is written.")] = 1
     max_batch_size: Annotated[int, Field(ge=1, le=1024, description="Most pictures in one batch.")] = 8
     dynamic_batching: Annotated[
-        DynamicBatching | None, BeforeValidator(_batching), Field(description="true, false, or its settings.")
+        DynamicBatching | None,
+        BeforeValidator(_batching, json_schema_input_type=bool | DynamicBatching | None),
+        Field(description="true, false, or its settings."),
     ] = DynamicBatching()
     instances: Instances = Instances()
 

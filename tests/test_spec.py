@@ -48,7 +48,7 @@ def test_a_good_spec_loads_with_paths_beside_it(tmp_path: Path) -> None:
         ("name: thing", "name: a b", 1, ["'a b'"]),
         ("name: thing", "name: [1]", 1, ["found [1]", "string"]),
         ("kind: onnx", "kind: onx", 2, ["'onx'", "'onnx'", "'darknet'"]),
-        ("  kind: onnx\n", "", 2, ["no kind", "'onnx'"]),
+        ("  kind: onnx\n", "", 2, ["found none", "'onnx'"]),
         ("file: model.onnx", "file: other.onnx", 4, ["no such file", "other.onnx", "make weights"]),
         ("file: model.onnx", "file: .", 4, ["not a file"]),
         ("file: model.onnx", "fil: model.onnx", 4, ["unknown key 'fil'", "did you mean 'file'"]),
