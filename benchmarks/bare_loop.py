@@ -1,6 +1,6 @@
 """The bare loop that the served ensemble is measured against: one process, one picture at a time, no server.
 
-Runs in the server's own Python, so that decoder, letterbox, ONNX Runtime and NumPy are the very files and versions the server uses.
+Runs in the server's own Python, so that decoder, letterbox, ONNX Runtime and NumPy are the files and versions the server uses.
 Started by served_vs_loop.py. Each line on stdin is a number of seconds; each answer on stdout is one line of JSON.
 """
 

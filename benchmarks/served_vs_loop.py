@@ -1,11 +1,11 @@
 """What does serving cost, and what does it give? The served ensemble against a bare loop in one process, interleaved in one run.
 
-Both sides: the same encoded pictures in turn, the same decoder, letterbox, model.onnx with its NMS, and postprocess; the same cores,
-ONNX Runtime with its default threads. The loop is one process that takes one picture at a time and leaves the cores to ONNX Runtime.
-The served side is driven by perf_analyzer over gRPC on this machine, which therefore takes its share of the cores, too.
+Both sides: the same encoded pictures in turn, the same decoder, letterbox, model.onnx with its NMS, and postprocess; the same
+cores, ONNX Runtime with its default threads. The loop is one process that takes one picture at a time and leaves the cores to
+ONNX Runtime. The served side is driven by perf_analyzer over gRPC on this machine, which takes its share of the cores, too.
 
 Each round measures loop and server right after one another, in alternating order; only the ratios within a round are compared,
-because such machines drift by more than the effect. Reported is the median of the rounds' ratios, with the lowest and the highest.
+because such machines drift by more than the effect. Reported is the median of the rounds' ratios, the lowest and the highest.
 """
 
 from __future__ import annotations

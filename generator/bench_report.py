@@ -54,12 +54,15 @@ def steps(report: Report) -> Table:
     table.add_column("batches that formed", overflow="fold")
     for level in report.levels:
         for i, step in enumerate(level.steps):
-            last = i + 1 == len(level.steps)
-            table.add_row(
-                str(level.concurrency) if i == 0 else "", step.model, f"{step.queue_ms:.2f}", f"{step.compute_ms:.2f}",
-                f"{step.mean_batch:.2f}", batches(step), end_section=last,
-            )  # fmt: skip
+            numbers = [f"{value:.2f}" for value in (step.queue_ms, step.compute_ms, step.mean_batch)]
+            first, last = str(level.concurrency) if i == 0 else "", i + 1 == len(level.steps)
+            table.add_row(first, short(step.model, report.model), *numbers, batches(step), end_section=last)
     return table
+
+
+def short(step: str, ensemble: str) -> str:
+    """`preprocess` for `yolov4_tiny_preprocess`, a step of `yolov4_tiny`."""
+    return step.removeprefix(f"{ensemble}_") or step
 
 
 def batches(step: Step) -> str:
@@ -78,7 +81,7 @@ def plot(report: Report, path: Path) -> None:
     with plt.rc_context(style):
         figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), width_ratios=(3, 2), layout="constrained")
         _curves(left, report.levels)
-        _bars(right, report.levels)
+        _bars(right, report.levels, report.model)
         said = report.conditions
         figure.suptitle(f"{report.model} on tritonserver {said.get('server', '')}", x=0.01, ha="left", weight="bold", size=13)
         figure.supxlabel(_footnote(said), x=0.01, ha="left", size=8, color="#666666")
@@ -110,7 +113,7 @@ def _curves(axes: Any, found: Sequence[Level]) -> None:
     axes.legend(loc="upper left", frameon=False)
 
 
-def _bars(axes: Any, found: Sequence[Level]) -> None:
+def _bars(axes: Any, found: Sequence[Level], model: str) -> None:
     names = [step.model for step in found[0].steps] if found else []
     bottom = [0.0] * len(found)
     places = range(len(found))
@@ -118,7 +121,7 @@ def _bars(axes: Any, found: Sequence[Level]) -> None:
         colour = _STEPS[i % len(_STEPS)]
         for part, alpha, hatch in (("queue_ms", 0.35, "///"), ("compute_ms", 1.0, "")):
             values = [getattr(level.steps[i], part) for level in found]
-            label = f"{name}: {'queue' if hatch else 'compute'}"
+            label = f"{short(name, model)}: {'queue' if hatch else 'compute'}"
             axes.bar(
                 places,
                 values,

@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from generator import answers, contract
+from generator import contract, exchange
 from generator.answers import Answer, Classification, Detections
 from generator.contract import Contract, Image
 from generator.errors import ClientError
+from generator.exchange import Arrays
 from generator.server_stats import Counts, counts
 
 __all__ = ["Answer", "AsyncClient", "Classification", "Client", "ClientError", "Contract", "Detections", "Image"]
@@ -31,8 +31,6 @@ URL = "127.0.0.1:8001"
 _ASK = 10.0
 #: Requests that an AsyncClient keeps in flight for one call.
 _IN_FLIGHT = 4
-
-Arrays = dict[str, NDArray[Any]]
 
 
 class _Base:
@@ -77,7 +75,7 @@ class Client(_Base):
 
     def models(self) -> list[str]:
         """Names of the models that are loaded and ready, sorted. Raises ClientError when the server is away."""
-        return _ready(self._ask(self._triton.get_model_repository_index))
+        return exchange.ready(self._ask(self._triton.get_model_repository_index))
 
     def contract(self) -> Contract:
         """What the model takes and gives, asked once. Raises ClientError when there is no such model or choice."""
@@ -94,34 +92,34 @@ class Client(_Base):
 
         Raises ClientError naming the first picture that the server refused.
         """
-        return [_raised(result) for result in self.infer_each(images)]
+        return [exchange.raised(result) for result in self.infer_each(images)]
 
     def infer_each(self, images: Sequence[Image]) -> list[Answer | ClientError]:
         """As `infer`, with the error of a picture in its place: a bad one does not spoil the others.
 
         Raises ClientError when the server itself is away, late, or without the model.
         """
-        found, results, blobs = self.contract(), *_load(images)
+        found, results, blobs = self.contract(), *exchange.load(images)
         places = list(blobs)
         for batch in found.batches(len(places)):
             part = [places[i] for i in batch]
-            outcome = self._send(found, [blobs[i] for i in part], _subject(images, part))
+            outcome = self._send(found, [blobs[i] for i in part], exchange.subject(images, part))
             if isinstance(outcome, ClientError) and len(part) > 1:
                 # the server refuses the whole request; alone, each picture gets its own answer
                 for i in part:
-                    results[i] = _answers(found, self._send(found, [blobs[i]], _subject(images, [i])), 1)[0]
+                    results[i] = exchange.results(found, self._send(found, [blobs[i]], exchange.subject(images, [i])), 1)[0]
             else:
-                results.update(zip(part, _answers(found, outcome, len(part)), strict=True))
+                results.update(zip(part, exchange.results(found, outcome, len(part)), strict=True))
         return [results[i] for i in range(len(images))]
 
     def raw(self, images: Sequence[Image]) -> Arrays:
         """The model's outputs as they are, the pictures on the first axis. Raises ClientError at the first failure."""
-        found, results, blobs = self.contract(), *_load(images)
-        _first_error(results)
+        found, results, blobs = self.contract(), *exchange.load(images)
+        exchange.first_error(results)
         parts = []
         for batch in found.batches(len(blobs)):
-            parts.append(_raised_arrays(self._send(found, [blobs[i] for i in batch], _subject(images, batch))))
-        return _joined(found, parts)
+            parts.append(exchange.raised_arrays(self._send(found, [blobs[i] for i in batch], exchange.subject(images, batch))))
+        return exchange.joined(found, parts)
 
     def statistics(self, model: str) -> Counts:
         """What the server has counted for a model since it was loaded. Raises ClientError."""
@@ -163,7 +161,7 @@ class Client(_Base):
         try:
             result = self._triton.infer(**self._request(found, blobs))
         except InferenceServerException as error:
-            return _of_the_picture(error, self._error(error, subject, self.timeout))
+            return exchange.of_the_picture(error, self._error(error, subject, self.timeout))
         return self._read(found, result, len(blobs))
 
 
@@ -176,7 +174,7 @@ class AsyncClient(_Base):
 
     async def models(self) -> list[str]:
         """Names of the models that are loaded and ready, sorted. Raises ClientError when the server is away."""
-        return _ready(await self._ask(self._triton().get_model_repository_index))
+        return exchange.ready(await self._ask(self._triton().get_model_repository_index))
 
     async def contract(self) -> Contract:
         """What the model takes and gives, asked once. Raises ClientError when there is no such model or choice."""
@@ -190,32 +188,34 @@ class AsyncClient(_Base):
 
     async def infer(self, images: Sequence[Image]) -> list[Answer]:
         """As `Client.infer`."""
-        return [_raised(result) for result in await self.infer_each(images)]
+        return [exchange.raised(result) for result in await self.infer_each(images)]
 
     async def infer_each(self, images: Sequence[Image]) -> list[Answer | ClientError]:
         """As `Client.infer_each`."""
-        found, (results, blobs) = await self.contract(), _load(images)
+        found, (results, blobs) = await self.contract(), exchange.load(images)
         places, gate = list(blobs), asyncio.Semaphore(_IN_FLIGHT)
 
         async def one(part: Sequence[int]) -> None:
             async with gate:
-                outcome = await self._send(found, [blobs[i] for i in part], _subject(images, part))
+                outcome = await self._send(found, [blobs[i] for i in part], exchange.subject(images, part))
             if isinstance(outcome, ClientError) and len(part) > 1:
                 await asyncio.gather(*(one([i]) for i in part))
             else:
-                results.update(zip(part, _answers(found, outcome, len(part)), strict=True))
+                results.update(zip(part, exchange.results(found, outcome, len(part)), strict=True))
 
         await asyncio.gather(*(one([places[i] for i in batch]) for batch in found.batches(len(places))))
         return [results[i] for i in range(len(images))]
 
     async def raw(self, images: Sequence[Image]) -> Arrays:
         """As `Client.raw`."""
-        found, (results, blobs) = await self.contract(), _load(images)
-        _first_error(results)
+        found, (results, blobs) = await self.contract(), exchange.load(images)
+        exchange.first_error(results)
         parts = []
         for batch in found.batches(len(blobs)):
-            parts.append(_raised_arrays(await self._send(found, [blobs[i] for i in batch], _subject(images, batch))))
-        return _joined(found, parts)
+            parts.append(
+                exchange.raised_arrays(await self._send(found, [blobs[i] for i in batch], exchange.subject(images, batch)))
+            )
+        return exchange.joined(found, parts)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -255,7 +255,7 @@ class AsyncClient(_Base):
         try:
             result = await self._triton().infer(**self._request(found, blobs))
         except InferenceServerException as error:
-            return _of_the_picture(error, self._error(error, subject, self.timeout))
+            return exchange.of_the_picture(error, self._error(error, subject, self.timeout))
         return self._read(found, result, len(blobs))
 
 
@@ -265,59 +265,3 @@ def _quiet_grpc() -> Any:
     import tritonclient.grpc as triton
 
     return triton
-
-
-def _ready(index: Any) -> list[str]:
-    return sorted({entry.name for entry in index.models if entry.state == "READY"})
-
-
-def _load(images: Sequence[Image]) -> tuple[dict[int, Answer | ClientError], dict[int, bytes]]:
-    """Errors of the pictures that cannot be read, and the bytes of the others, by place."""
-    errors: dict[int, Answer | ClientError] = {}
-    blobs: dict[int, bytes] = {}
-    for index, image in enumerate(images):
-        try:
-            blobs[index] = contract.read(image)
-        except ClientError as error:
-            errors[index] = error
-    return errors, blobs
-
-
-def _subject(images: Sequence[Image], places: Sequence[int]) -> str:
-    return ", ".join(contract.name_of(images[i], i) for i in places)
-
-
-def _of_the_picture(error: Any, ours: ClientError) -> ClientError:
-    """Give back what is the picture's fault, raise what concerns every picture."""
-    if str(error.status()).rsplit(".", 1)[-1] in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "NOT_FOUND", "CANCELLED"):
-        raise ours from None
-    return ours
-
-
-def _answers(found: Contract, outcome: Arrays | ClientError, count: int) -> list[Answer | ClientError]:
-    if isinstance(outcome, ClientError):
-        return [outcome] * count
-    return [answers.answer(found.model, {name: values[i] for name, values in outcome.items()}) for i in range(count)]
-
-
-def _raised(result: Answer | ClientError) -> Answer:
-    if isinstance(result, ClientError):
-        raise result
-    return result
-
-
-def _raised_arrays(outcome: Arrays | ClientError) -> Arrays:
-    if isinstance(outcome, ClientError):
-        raise outcome
-    return outcome
-
-
-def _first_error(results: dict[int, Answer | ClientError]) -> None:
-    for result in results.values():
-        _raised(result)
-
-
-def _joined(found: Contract, parts: Sequence[Arrays]) -> Arrays:
-    if not parts:
-        raise ClientError("no picture was given", "name at least one")
-    return {name: np.concatenate([part[name] for part in parts]) for name in found.outputs}

@@ -123,28 +123,29 @@ def _draw(row: _Row, target: Path) -> None:
 def _print(model: str, rows: Sequence[_Row]) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False)
     for row in rows:
         if row.answer is not None:
-            console.print(_table(model, row))
+            what = "found" if hasattr(row.answer, "boxes") else "best"
+            console.print(f"{row.image}: {len(row.answer)} {what} by {model}", style="bold", markup=False, soft_wrap=True)
+            if len(row.answer):
+                console.print(_table(row.answer))
             if row.drawn:
-                console.print(f"drawn: {row.drawn}\n", style="dim", markup=False)
+                console.print(f"drawn: {row.drawn}", style="dim", markup=False, soft_wrap=True)
+            console.print()
 
 
-def _table(model: str, row: _Row) -> Table:
+def _table(answer: Answer) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from generator.answers import Detections
-
-    assert row.answer is not None
-    boxed = isinstance(row.answer, Detections)
-    table = Table(title=Text(f"{row.image}: {len(row.answer)} {'found' if boxed else 'best'} by {model}"), title_justify="left")
+    boxes = getattr(answer, "boxes", None)
+    table = Table()
     table.add_column("label")
     table.add_column("score", justify="right")
-    for name in ("x1", "y1", "x2", "y2") if boxed else ():
+    for name in () if boxes is None else ("x1", "y1", "x2", "y2"):
         table.add_column(name, justify="right")
-    for i, label in enumerate(row.answer.labels):
-        box = [f"{v:.1f}" for v in row.answer.boxes[i]] if isinstance(row.answer, Detections) else []
-        table.add_row(Text(label), f"{row.answer.scores[i]:.3f}", *box)
+    for i, label in enumerate(answer.labels):
+        box = [] if boxes is None else [f"{v:.1f}" for v in boxes[i]]
+        table.add_row(Text(label), f"{answer.scores[i]:.3f}", *box)
     return table

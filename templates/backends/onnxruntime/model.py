@@ -69,7 +69,6 @@ class TritonPythonModel:
         self.batching = int(config.get("max_batch_size", 0)) > 0
         self._check(config)
         self.inputs = [value.name for value in self.session.get_inputs()]
-        self.strings = {value.name for value in self.session.get_outputs() if value.type == "tensor(string)"}
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one execution, those of like shape in one run; each gets its own response or error."""
@@ -133,12 +132,8 @@ class TritonPythonModel:
         return tuple((feed[name].dtype.str, feed[name].shape[1:]) for name in self.inputs)
 
     def _response(self, result: Feed, wanted: list[str]) -> Any:
-        tensors = []
-        for name in wanted:
-            value = result[name]
-            if name in self.strings:  # the server carries bytes, ONNX Runtime hands out str
-                value = _objects([text.encode() for text in value.reshape(-1)], value.shape)
-            tensors.append(pb_utils.Tensor(name, np.ascontiguousarray(value).reshape(value.shape)))
+        # (ascontiguousarray makes a scalar one-dimensional, hence the reshape)
+        tensors = [pb_utils.Tensor(name, np.ascontiguousarray(result[name]).reshape(result[name].shape)) for name in wanted]
         return pb_utils.InferenceResponse(output_tensors=tensors)
 
     def _refusal(self, text: str) -> Exception:
@@ -242,15 +237,12 @@ class TritonPythonModel:
 def _text(name: str, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The server's bytes as the str that ONNX Runtime's Python side takes. The C++ backend passes any bytes on."""
     try:
-        return _objects([item.decode() for item in value.reshape(-1)], value.shape)
+        items = [item.decode() for item in value.reshape(-1)]
     except UnicodeDecodeError as error:
         raise ValueError(f"input '{name}' holds bytes that are not UTF-8: {error.reason}") from None
-
-
-def _objects(items: list[Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    value = np.empty(len(items), dtype=np.object_)
-    value[:] = items
-    return value.reshape(shape)
+    text = np.empty(len(items), dtype=np.object_)
+    text[:] = items
+    return text.reshape(value.shape)
 
 
 def _error(error: Exception) -> Any:
