@@ -118,7 +118,7 @@ class Client(_Base):
         exchange.first_error(results)
         parts = []
         for batch in found.batches(len(blobs)):
-            parts.append(exchange.raised_arrays(self._send(found, [blobs[i] for i in batch], exchange.subject(images, batch))))
+            parts.append(exchange.raised(self._send(found, [blobs[i] for i in batch], exchange.subject(images, batch))))
         return exchange.joined(found, parts)
 
     def statistics(self, model: str) -> Counts:
@@ -203,7 +203,10 @@ class AsyncClient(_Base):
             else:
                 results.update(zip(part, exchange.results(found, outcome, len(part)), strict=True))
 
-        await asyncio.gather(*(one([places[i] for i in batch]) for batch in found.batches(len(places))))
+        batches = [one([places[i] for i in batch]) for batch in found.batches(len(places))]
+        for outcome in await asyncio.gather(*batches, return_exceptions=True):  # none is left running when one fails
+            if outcome is not None:
+                raise outcome
         return [results[i] for i in range(len(images))]
 
     async def raw(self, images: Sequence[Image]) -> Arrays:
@@ -212,9 +215,7 @@ class AsyncClient(_Base):
         exchange.first_error(results)
         parts = []
         for batch in found.batches(len(blobs)):
-            parts.append(
-                exchange.raised_arrays(await self._send(found, [blobs[i] for i in batch], exchange.subject(images, batch)))
-            )
+            parts.append(exchange.raised(await self._send(found, [blobs[i] for i in batch], exchange.subject(images, batch))))
         return exchange.joined(found, parts)
 
     async def close(self) -> None:

@@ -13,6 +13,8 @@ from generator.spec import Bounds
 
 #: Two boxes are the same box from here on.
 SAME_BOX_IOU = 0.9
+#: Pixels between the corners of boxes so small that their overlap says nothing.
+SAME_CORNERS = 0.01
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -126,8 +128,9 @@ def _picture(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]], bounds: Bou
 
 
 def _pairs(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> list[tuple[int, int]]:
-    """Greedy: the best overlapping pair of one class first."""
-    overlap = iou(a["det_boxes"], b["det_boxes"]) * (a["det_classes"][:, None] == b["det_classes"][None, :])
+    """Greedy: the best overlapping pair of one class first. A box without area (cut at the picture's edge) matches by its corners."""
+    same = np.abs(a["det_boxes"][:, None, :] - b["det_boxes"][None, :, :]).max(-1, initial=0.0) < SAME_CORNERS
+    overlap = np.maximum(iou(a["det_boxes"], b["det_boxes"]), same) * (a["det_classes"][:, None] == b["det_classes"][None, :])
     pairs = []
     while overlap.size and overlap.max() >= SAME_BOX_IOU:
         i, j = np.unravel_index(int(overlap.argmax()), overlap.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,11 @@ from generator.contract import Contract, Image
 from generator.errors import ClientError
 
 Arrays = dict[str, NDArray[Any]]
+T = TypeVar("T")
 
 
 def ready(index: Any) -> list[str]:
+    """Names of the models in a repository index that are loaded and ready, sorted."""
     return sorted({entry.name for entry in index.models if entry.state == "READY"})
 
 
@@ -33,6 +35,7 @@ def load(images: Sequence[Image]) -> tuple[dict[int, Answer | ClientError], dict
 
 
 def subject(images: Sequence[Image], places: Sequence[int]) -> str:
+    """How a message names the pictures at these places."""
     return ", ".join(contract.name_of(images[i], i) for i in places)
 
 
@@ -44,29 +47,27 @@ def of_the_picture(error: Any, ours: ClientError) -> ClientError:
 
 
 def results(found: Contract, outcome: Arrays | ClientError, count: int) -> list[Answer | ClientError]:
+    """The result of each of `count` pictures of one request, or the request's error for each."""
     if isinstance(outcome, ClientError):
         return [outcome] * count
     return [answers.answer(found.model, {name: values[i] for name, values in outcome.items()}) for i in range(count)]
 
 
-def raised(result: Answer | ClientError) -> Answer:
+def raised(result: T | ClientError) -> T:
+    """The result; an error in its place is raised."""
     if isinstance(result, ClientError):
         raise result
     return result
 
 
-def raised_arrays(outcome: Arrays | ClientError) -> Arrays:
-    if isinstance(outcome, ClientError):
-        raise outcome
-    return outcome
-
-
-def first_error(results: dict[int, Answer | ClientError]) -> None:
-    for result in results.values():
+def first_error(errors: dict[int, Answer | ClientError]) -> None:
+    """Raise the first error there is."""
+    for result in errors.values():
         raised(result)
 
 
 def joined(found: Contract, parts: Sequence[Arrays]) -> Arrays:
+    """The outputs of several requests as one. Raises ClientError when there was none."""
     if not parts:
         raise ClientError("no picture was given", "name at least one")
     return {name: np.concatenate([part[name] for part in parts]) for name in found.outputs}

@@ -31,8 +31,10 @@ def _weights(n: int, m: int, interpolation: str, antialias: bool) -> NDArray[np.
     scale = n / m
     result = np.zeros((m, n))
     if interpolation == "nearest":
-        centre = 0.5 if antialias else 0.0  # OpenCV floors the left edge, Pillow the centre
-        result[np.arange(m), np.minimum((np.arange(m) + centre) * scale, n - 1).astype(int)] = 1
+        # OpenCV floors the left edge, Pillow the centre; where that is a whole number the last bit of the scale decides,
+        # and OpenCV's is the inverse of the enlargement
+        place = (np.arange(m) + 0.5) * scale if antialias else np.arange(m) * (1 / (m / n))
+        result[np.arange(m), np.minimum(place, n - 1).astype(int)] = 1
         return result
     stretch = max(scale, 1.0) if antialias else 1.0
     reach = stretch * (1 if interpolation == "linear" else 2)

@@ -53,17 +53,19 @@ class Classification(Postprocess):
         return {**said, "labels": "labels.txt"} if self.labels else said
 
     def reference(self, outputs: dict[str, NDArray[np.generic]], geometry: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
-        """Row by row, class by class; of equal scores the lower class first."""
+        """Row by row, class by class, ranked by logit; of equal logits the lower class first."""
         (logits,), names = outputs.values(), self.label_names()
         rows = []
         for row in logits.astype(np.float64):
+            scores = row
             if self.activation == "softmax":
-                row = np.exp(row - row.max()) / np.exp(row - row.max()).sum()  # noqa: PLW2901
+                scores = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
             elif self.activation == "sigmoid":
-                row = 1 / (1 + np.exp(-row))  # noqa: PLW2901
-            rows.append(sorted((-float(np.float32(score)), number) for number, score in enumerate(row))[: self.top_k])
+                scores = np.exp(-np.logaddexp(0, -row))
+            ranked = sorted(range(len(row)), key=lambda number: (-row[number], number))  # noqa: B023
+            rows.append([(scores[number], number) for number in ranked[: self.top_k]])
         return {
-            "class_scores": np.array([[-s for s, _ in row] for row in rows], np.float32),
+            "class_scores": np.array([[s for s, _ in row] for row in rows], np.float32),
             "class_ids": np.array([[n for _, n in row] for row in rows], np.int32),
             "class_labels": np.array([[(names[n] if names else str(n)).encode() for _, n in row] for row in rows], np.object_),
         }

@@ -82,11 +82,10 @@ class Preprocess(Plugin):
         from generator.resample import resample
 
         resized = resample(rgb, size, self.interpolation, antialias)
-        for y in range(canvas.shape[0]):
-            row = y - left_top[1]
-            for x in range(canvas.shape[1]) if 0 <= row < size[1] else ():
-                if 0 <= x - left_top[0] < size[0]:
-                    canvas[y, x] = resized[row, x - left_top[0]]
+        rows, columns = np.arange(canvas.shape[0]) - left_top[1], np.arange(canvas.shape[1]) - left_top[0]
+        inside = ((rows >= 0) & (rows < size[1]))[:, None] & ((columns >= 0) & (columns < size[0]))[None, :]
+        source = resized[np.clip(rows, 0, size[1] - 1)[:, None], np.clip(columns, 0, size[0] - 1)[None, :]]
+        canvas = np.where(inside[..., None], source, canvas)
         h, w = rgb.shape[:2]
         geometry = np.array([size[0] / w, size[1] / h, *left_top, w, h], np.float32)
         return (canvas[:, :, ::-1] if self.channel_order == "BGR" else canvas), geometry

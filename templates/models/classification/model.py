@@ -1,7 +1,7 @@
 """Logits -> the likeliest classes with their names. A Triton python-backend model; needs NumPy only.
 
 Input: the config's only one, FP32[batch, C]. Outputs `class_scores` FP32[batch, k], `class_ids` INT32[batch, k] and
-`class_labels` BYTES[batch, k], best first; of equal scores the lower class first.
+`class_labels` BYTES[batch, k], best first; of equal logits the lower class first.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ def activate(logits: np.ndarray[Any, Any], activation: str) -> np.ndarray[Any, n
     return values.astype(np.float32)
 
 
-def best(scores: np.ndarray[Any, Any], top_k: int, labels: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """The `top_k` best of each row."""
-    ids = np.argsort(-scores, axis=-1, kind="stable")[:, :top_k].astype(np.int32)
+def best(
+    logits: np.ndarray[Any, Any], activation: str, top_k: int, labels: np.ndarray[Any, Any]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The `top_k` best of each row, ranked by logit: scores of a sure model round to the same 0 or 1."""
+    scores = activate(logits, activation)
+    ids = np.argsort(-logits, axis=-1, kind="stable")[:, :top_k].astype(np.int32)
     names = labels[ids] if len(labels) else ids.astype(str).astype(np.object_)
     return {"class_scores": np.take_along_axis(scores, ids, axis=-1), "class_ids": ids, "class_labels": names}
 
@@ -55,7 +58,7 @@ class TritonPythonModel:
         import triton_python_backend_utils as pb_utils
 
         rows = [pb_utils.get_input_tensor_by_name(request, self.input).as_numpy() for request in requests]
-        joined = best(activate(np.concatenate(rows), self.activation), self.top_k, self.labels)
+        joined = best(np.concatenate(rows), self.activation, self.top_k, self.labels)
         responses, start = [], 0
         for row in rows:
             end = start + len(row)

@@ -30,7 +30,8 @@ def original(tensors: Arrays, labels: np.ndarray[Any, Any]) -> Arrays:
     valid = np.arange(tensors["det_scores"].shape[1])[None, :] < count
     scale, offset = place[:, None, [0, 1, 0, 1]], place[:, None, [2, 3, 2, 3]]
     size = place[:, None, [4, 5, 4, 5]]
-    boxes = np.clip((tensors["det_boxes"] - offset) / scale, 0, size) * valid[..., None]
+    # chosen, not multiplied by 0: what a model leaves in the unused rows may be NaN
+    boxes = np.where(valid[..., None], np.clip((tensors["det_boxes"] - offset) / scale, 0, size), 0)
     classes = np.where(valid, tensors["det_classes"], 0).astype(np.int32)
     return {
         "num_dets": count,

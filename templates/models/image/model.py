@@ -27,6 +27,7 @@ _ANTIALIASED = {
     "cubic": Image.Resampling.BICUBIC,
 }
 _ORIENTATION = 0x0112  # Exif tag 274
+_SIGNATURES = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n"}
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -54,12 +55,16 @@ class Settings:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Settings:
-        """From the model configuration as Triton hands it over (JSON form of config.pbtxt)."""
+        """From the model configuration as Triton hands it over (JSON form of config.pbtxt).
+
+        Parameters of other names are somebody else's: the python backend has some of its own (EXECUTION_ENV_PATH).
+        """
         given = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         dims = next(output["dims"] for output in config["output"] if output["name"] == "pixels")
         kinds: dict[str, Any] = {"int": int, "str": str, "bool": lambda text: text == "true"}
         types = {name: kinds[str(field.type)] for name, field in cls.__dataclass_fields__.items()}
-        return cls(**{"height": int(dims[0]), "width": int(dims[1]), **{key: types[key](text) for key, text in given.items()}})
+        said = {key: types[key](text) for key, text in given.items() if key in types}
+        return cls(**{"height": int(dims[-3]), "width": int(dims[-2]), **said})  # a batch axis may come first
 
 
 def decode(data: bytes, max_pixels: int) -> Pixels:
@@ -71,11 +76,26 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
             if image.width * image.height > max_pixels:
                 raise BadImageError(f"{image.width} x {image.height} pixels, at most {max_pixels} are decoded")
             rgb = _fast(data) if image.format == "JPEG" and image.mode in ("RGB", "L") else None
-            return _upright(_rgb(image) if rgb is None else rgb, image.getexif().get(_ORIENTATION, 1))
+            return _upright(_rgb(image) if rgb is None else rgb, _orientation(image))
     except UnidentifiedImageError:
-        raise BadImageError(f"neither JPEG nor PNG: it begins with {data[:8]!r}") from None
+        raise BadImageError(_unidentified(data)) from None
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise BadImageError(f"cannot be decoded: {str(error) or type(error).__name__}") from None
+
+
+def _unidentified(data: bytes) -> str:
+    for kind, signature in _SIGNATURES.items():
+        if data.startswith(signature[: len(data)]):
+            return f"cannot be decoded: it begins as a {kind} does, but its header is cut off or damaged ({len(data)} bytes)"
+    return f"neither JPEG nor PNG: it begins with {data[:8]!r}"
+
+
+def _orientation(image: Image.Image) -> int:
+    """Exif orientation. Damaged Exif data does not make a picture unusable: it is taken as it lies."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # Pillow's Exif reader raises SyntaxError, struct.error, TypeError, ... for what cameras write
+        return 1
 
 
 def _fast(data: bytes) -> Pixels | None:
@@ -87,14 +107,17 @@ def _fast(data: bytes) -> Pixels | None:
     if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         return None
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[return-value]
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[return-value]
+    except cv2.error:  # its own limits on sides and pixels
+        return None
 
 
 def _rgb(image: Image.Image) -> Pixels:
     if image.mode == "RGB":
         return np.asarray(image)
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
-        grey = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "P":  # a palette may hold alpha; the colours are what the model saw in training
         return np.asarray(image.convert("RGBA").convert("RGB"))
@@ -159,7 +182,7 @@ def _resize(rgb: Pixels, nw: int, nh: int, settings: Settings) -> Pixels:
 
 
 class TritonPythonModel:
-    """Decodes and fits every picture of an execution side by side; a request with a bad one is answered with its index."""
+    """Decodes and fits every picture of an execution side by side; a request with a bad one is answered with its index, from 0."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the settings."""
@@ -187,7 +210,7 @@ class TritonPythonModel:
                 tensors = [pb_utils.Tensor("pixels", pixels[start:end]), pb_utils.Tensor("geometry", geometry[start:end])]
                 responses.append(pb_utils.InferenceResponse(tensors))
             else:
-                which = f"image {bad - start} of {len(batch)}: {errors[bad]}"
+                which = f"image[{bad - start}] of {len(batch)}: {errors[bad]}"
                 responses.append(pb_utils.InferenceResponse([], pb_utils.TritonError(which, pb_utils.TritonError.INVALID_ARG)))
             start = end
         return responses
