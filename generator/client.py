@@ -118,7 +118,7 @@ class Client(_Base):
         exchange.first_error(results)
         parts = []
         for batch in found.batches(len(blobs)):
-            parts.append(exchange.raised(self._send(found, [blobs[i] for i in batch], exchange.subject(images, batch))))
+            parts.append(exchange.raised_arrays(self._send(found, [blobs[i] for i in batch], exchange.subject(images, batch))))
         return exchange.joined(found, parts)
 
     def statistics(self, model: str) -> Counts:
@@ -215,7 +215,9 @@ class AsyncClient(_Base):
         exchange.first_error(results)
         parts = []
         for batch in found.batches(len(blobs)):
-            parts.append(exchange.raised(await self._send(found, [blobs[i] for i in batch], exchange.subject(images, batch))))
+            parts.append(
+                exchange.raised_arrays(await self._send(found, [blobs[i] for i in batch], exchange.subject(images, batch)))
+            )
         return exchange.joined(found, parts)
 
     async def close(self) -> None:

@@ -117,11 +117,13 @@ def check_url(url: str) -> str:
 
 
 def away(url: str, detail: str) -> ClientError:
-    """Nobody answers there."""
-    return ClientError(
-        f"no Triton server answers gRPC at {url} ({_first_line(detail)})",
-        "start one with `triton-repo serve`, or name it with --url",
-    )
+    """Nobody answers there, or not in gRPC."""
+    remedy = "start one with `triton-repo serve`, or name it with --url"
+    if (
+        "HTTP/2" in detail or "Socket closed" in detail
+    ):  # what another service there looks like; Triton's HTTP port closes the socket
+        remedy = "something else listens there: give the server's gRPC port, 8001 by default (8000 is HTTP)"
+    return ClientError(f"no Triton server answers gRPC at {url} ({_first_line(detail)})", remedy)
 
 
 def late(url: str, seconds: float) -> ClientError:

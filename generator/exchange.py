@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from generator.contract import Contract, Image
 from generator.errors import ClientError
 
 Arrays = dict[str, NDArray[Any]]
-T = TypeVar("T")
 
 
 def ready(index: Any) -> list[str]:
@@ -53,11 +52,18 @@ def results(found: Contract, outcome: Arrays | ClientError, count: int) -> list[
     return [answers.answer(found.model, {name: values[i] for name, values in outcome.items()}) for i in range(count)]
 
 
-def raised(result: T | ClientError) -> T:
+def raised(result: Answer | ClientError) -> Answer:
     """The result; an error in its place is raised."""
     if isinstance(result, ClientError):
         raise result
     return result
+
+
+def raised_arrays(outcome: Arrays | ClientError) -> Arrays:
+    """The outputs; an error in their place is raised."""
+    if isinstance(outcome, ClientError):
+        raise outcome
+    return outcome
 
 
 def first_error(errors: dict[int, Answer | ClientError]) -> None:

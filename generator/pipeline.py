@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from generator.errors import SpecError
+from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
 from generator.heads import Head
 from generator.load import line_of
@@ -150,7 +150,7 @@ class Pipeline:
                 ("nms",), f"nms needs a head, and checkpoint kind {self.spec.checkpoint.kind} does not state one", "add `head:`"
             )
         if self.head is not None and self.spec.nms is not None:
-            n, classes = self.head.candidates(self.raw.inputs[0], self.raw.outputs)
+            n, classes = self._candidates(self.head)
             if self.spec.nms.max_detections > n * classes:
                 raise self._error(
                     ("nms", "max_detections"),
@@ -158,11 +158,17 @@ class Pipeline:
                     f"say at most {n * classes}",
                 )
 
+    def _candidates(self, head: Head) -> tuple[int, int]:
+        try:
+            return head.candidates(self.raw.inputs[0], self.raw.outputs)
+        except SurgeryError as error:
+            raise self._error(("head",), error.message, error.remedy) from None
+
     def _labels_fit(self) -> None:
         post = self.spec.postprocess
         if post is None or post.labels is None or self.head is None:
             return
-        names, (_, classes) = post.label_names(), self.head.candidates(self.raw.inputs[0], self.raw.outputs)
+        names, (_, classes) = post.label_names(), self._candidates(self.head)
         if len(names) != classes:
             raise self._error(
                 ("postprocess", "labels"),

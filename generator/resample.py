@@ -1,9 +1,10 @@
 """Resizing in plain NumPy, from the definition: what server-side code is held against.
 
-Pixel centres lie at half-integers. nearest takes floor(x * scale); linear and cubic weigh the neighbours by the triangle kernel and
-Keys' cubic convolution kernel (Keys 1981, IEEE TASSP 29(6), eq. 15, with a = -0.75 as OpenCV documents for INTER_CUBIC). With `antialias` the
-kernel is stretched by the reduction factor and a = -0.5, as Pillow documents for its convolution-based resampling; weights outside the
-picture are left out there, and fall on its edge pixels without.
+Pixel centres lie at half-integers. nearest takes floor(x * scale); linear and cubic weigh the neighbours by the triangle kernel
+and Keys' cubic convolution kernel (Keys 1981, IEEE TASSP 29(6), eq. 15, with a = -0.75 as OpenCV documents for INTER_CUBIC).
+With `antialias` the kernel is stretched by the reduction factor and a = -0.5, as Pillow documents for its convolution-based
+resampling; weights outside the picture are left out there, and fall on its edge pixels without. OpenCV and Pillow compute in
+fixed point: their pixels lie within one level of these, within two where Pillow's two passes round in turn.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ def resample(rgb: NDArray[np.uint8], size: tuple[int, int], interpolation: str, 
         return rgb
     columns, rows = (_weights(n, m, interpolation, antialias) for n, m in zip(rgb.shape[1::-1], size, strict=True))
     values = np.einsum("yh,hwc->ywc", rows, rgb.astype(np.float64), optimize=True)
-    if antialias:  # Pillow rounds between its two passes, columns first
+    if antialias:  # Pillow rounds between its two passes; columns first, as Pillow before 13 always did
         values = np.rint(np.clip(np.einsum("xw,hwc->hxc", columns, rgb.astype(np.float64), optimize=True), 0, 255))
         values = np.einsum("yh,hxc->yxc", rows, values, optimize=True)
     else:
@@ -31,9 +32,9 @@ def _weights(n: int, m: int, interpolation: str, antialias: bool) -> NDArray[np.
     scale = n / m
     result = np.zeros((m, n))
     if interpolation == "nearest":
-        # OpenCV floors the left edge, Pillow the centre; where that is a whole number the last bit of the scale decides,
-        # and OpenCV's is the inverse of the enlargement
-        place = (np.arange(m) + 0.5) * scale if antialias else np.arange(m) * (1 / (m / n))
+        # OpenCV floors the left edge, Pillow the centre. Where that is a whole number the last bit decides: OpenCV multiplies
+        # by the inverse of the enlargement, Pillow adds the step up
+        place = np.cumsum([0.5 * scale, *[scale] * (m - 1)]) if antialias else np.arange(m) * (1 / (m / n))
         result[np.arange(m), np.minimum(place, n - 1).astype(int)] = 1
         return result
     stretch = max(scale, 1.0) if antialias else 1.0

@@ -25,6 +25,7 @@ from typing import Self
 from generator import install, server_log, server_rest
 from generator.errors import ServerError, ToolError
 
+_GRACE = 20.0  # seconds between asking the server to end and killing it
 _ATTEMPTS = 3  # a port that was free when it was picked can be taken before the server binds it
 
 
@@ -237,7 +238,7 @@ class Server:
                 return
             time.sleep(0.05)
         raise ServerError(
-            f"tritonserver was not ready after {self.timeout:.0f} s; its last words: {server_log.last(self.log)}", ""
+            f"tritonserver was not ready after {self.timeout:.1f} s; its last words: {server_log.last(self.log)}", ""
         )
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -257,7 +258,7 @@ class Server:
 def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
         process.terminate()
-        process.wait(20)
+        process.wait(_GRACE)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # what is left of the group: a hanging server, orphaned stubs
     process.wait()

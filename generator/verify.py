@@ -51,10 +51,13 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
     entry = lock.read(repository).get(pipeline.spec.name)
     if entry is None:
         raise VerifyError(f"{repository} holds no {pipeline.spec.name}", f"triton-repo build {pipeline.path} -o {repository}")
-    made, cut, written = plan.steps(pipeline)
-    if entry.steps.get("repository") != written.parts:
-        raise VerifyError(f"{repository} is older than {pipeline.path}", f"triton-repo build {pipeline.path} -o {repository}")
-    del cut
+    made, _, written = plan.steps(pipeline)
+    if entry.steps.get(written.name) != written.parts:
+        changed = plan.why_stale(written, entry.steps.get(written.name))
+        raise VerifyError(
+            f"{repository} was not built from {pipeline.path} as it is now ({changed})",
+            f"triton-repo build {pipeline.path} -o {repository}",
+        )
     rungs: list[Rung] = []
     if pipeline.spec.preprocess is None:
         sample = _random(pipeline)

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import fake_ensemble
@@ -20,9 +20,13 @@ from generator.server import Server
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with Server(fake_ensemble.write(tmp_path_factory.mktemp("client"), second=True)) as server:
-        yield server.grpc_url
+def served(tmp_path_factory: pytest.TempPathFactory, server: Callable[..., Server]) -> Server:
+    return server(fake_ensemble.write(tmp_path_factory.mktemp("client"), second=True))
+
+
+@pytest.fixture(scope="module")
+def url(served: Server) -> str:
+    return served.grpc_url
 
 
 @pytest.fixture
@@ -122,6 +126,14 @@ def test_a_deadline_is_named(url: str) -> None:
 
 def test_server_away(nobody: str) -> None:
     with Client(nobody, "detector") as client, pytest.raises(ClientError, match=f"{nobody}.*triton-repo serve"):
+        client.infer([b"1"])
+
+
+def test_the_http_port_is_recognised(served: Server) -> None:
+    with (
+        Client(served.http_url, "detector") as client,
+        pytest.raises(ClientError, match="give the server's gRPC port"),
+    ):
         client.infer([b"1"])
 
 

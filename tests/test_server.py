@@ -45,6 +45,7 @@ def test_it_serves_on_loopback_and_leaves_nothing_behind(repository: Path) -> No
         assert len(alive(pid)) >= 2, "the server and its stub"
         assert list(Path("/dev/shm").glob(f"{prefix}*")), "both backends take our prefix"
         assert "good" in running.log
+        Path(f"/dev/shm/{prefix}left_by_a_crash").touch()
         assert listening(pid) == {"127.0.0.1"}
     assert not alive(pid)
     assert not list(Path("/dev/shm").glob(f"{prefix}*"))
@@ -76,6 +77,21 @@ def test_a_killed_server_leaves_no_stub_and_no_shared_memory(repository: Path) -
         time.sleep(0.05)
     assert not alive(pid)
     assert not list(Path("/dev/shm").glob(f"{prefix}*"))
+
+
+def test_a_server_that_does_not_listen_to_us_is_killed(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "deaf"
+    program.write_text("#!/bin/sh\ntrap '' TERM\nsleep 300 &\nwait\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(server, "find", lambda: Installation("path", program, None, None, dict(os.environ)))
+    monkeypatch.setattr(server, "_GRACE", 0.3)
+    seen: list[int] = []
+    monkeypatch.setattr(server.server_rest, "ready", lambda _: seen.append(deaf.pid))
+    deaf = Server(repository, timeout=0.5)
+    with pytest.raises(ServerError, match=r"was not ready after 0\.5 s"):
+        deaf.start()
+    assert seen
+    assert not alive(seen[0]), "neither the server nor its child"
 
 
 def test_explicit_control_loads_what_is_named(repository: Path) -> None:
@@ -128,7 +144,7 @@ def test_no_repository(tmp_path: Path) -> None:
 
 def test_a_server_that_is_never_ready_is_stopped(repository: Path) -> None:
     slow = Server(repository, timeout=0.0)
-    with pytest.raises(ServerError, match="was not ready after 0 s"):
+    with pytest.raises(ServerError, match=r"was not ready after 0\.0 s"):
         slow.start()
     assert slow.settings is not None
     assert not list(Path("/dev/shm").glob(f"{slow.settings.shm_prefix}*"))

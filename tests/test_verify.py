@@ -113,7 +113,7 @@ def test_a_repository_that_is_not_the_specs(copy: tuple[Path, Path], tmp_path: P
     spec.write_text(tiny_detector.SPEC.replace("0.2", "0.3"))
     code, _, error = climb(spec, copy[1], capsys)
     assert code == 1
-    assert "is older than" in error
+    assert "as it is now (changed: surgery" in error
     assert "triton-repo build" in error
 
 

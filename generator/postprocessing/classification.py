@@ -62,7 +62,7 @@ class Classification(Postprocess):
                 scores = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
             elif self.activation == "sigmoid":
                 scores = np.exp(-np.logaddexp(0, -row))
-            ranked = sorted(range(len(row)), key=lambda number: (-row[number], number))  # noqa: B023
+            ranked = sorted(range(len(row)), key=lambda number: (-row[number], number))
             rows.append([(scores[number], number) for number in ranked[: self.top_k]])
         return {
             "class_scores": np.array([[s for s, _ in row] for row in rows], np.float32),

@@ -12,7 +12,7 @@ from generator.preprocessing import Preprocess
 
 
 class CenterCrop(Preprocess):
-    """Resize of the shorter side and centre crop, as torchvision's classification presets do it (`antialias` as on PIL images)."""
+    """Resize of the shorter side, then centre crop, as torchvision's classification presets do (`antialias` as on PIL images)."""
 
     kind: Literal["center_crop"] = "center_crop"
     resize: Annotated[int, Field(ge=1, le=8192, description="Length of the shorter side before the crop.")]

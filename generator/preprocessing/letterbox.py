@@ -12,7 +12,7 @@ from generator.preprocessing import Preprocess
 
 
 class Letterbox(Preprocess):
-    """Aspect ratio kept, padded with grey, as YOLOv5 and ultralytics do it (Darknet's own letterbox rounds down and pads with 127)."""
+    """Aspect ratio kept, padded with grey, as YOLOv5 and ultralytics do it (Darknet's own rounds down and pads with 127)."""
 
     kind: Literal["letterbox"] = "letterbox"
     anchor: Annotated[Literal["centre", "top_left"], Field(description="Where the picture lies on the canvas.")] = "centre"

@@ -1,8 +1,9 @@
 """Boxes on the model's canvas -> labelled boxes in the original picture. A Triton python-backend model; needs NumPy only.
 
 Inputs `num_dets` INT32[batch, 1], `det_boxes` FP32[batch, K, 4] (x1, y1, x2, y2), `det_scores` FP32[batch, K],
-`det_classes` INT32[batch, K], `geometry` FP32[batch, 6] (see image/model.py). Outputs the same without `geometry`, boxes in the original's
-pixels and inside it, and `det_labels` BYTES[batch, K]. Rows from `num_dets` on are zero, their labels empty.
+`det_classes` INT32[batch, K], `geometry` FP32[batch, 6] (see image/model.py). Outputs the same without `geometry`,
+boxes in the original's pixels and inside it, and `det_labels` BYTES[batch, K].
+Rows from `num_dets` on are zero, their labels empty.
 """
 
 from __future__ import annotations

@@ -1,0 +1,74 @@
+"""Writes docs/reference.md and docs/schema.json from the code: every command, every choice of every family. `make docs`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from pathlib import Path
+
+import click
+
+from generator import commands, plugin
+from generator.cli import cli
+from generator.spec import Spec, json_schema
+
+ROOT = Path(__file__).resolve().parent.parent
+FAMILIES = ("frontends", "heads", "nms", "preprocessing", "postprocessing", "precisions", "backends")
+SECTIONS = ("serving", "verify")
+
+
+def reference() -> str:
+    """The whole page, as Markdown."""
+    parts = ["# Reference\n\nMade from the code by `make docs`; a test fails when it is out of date.\n\n## Commands\n"]
+    parts += [_command(info.name) for info in pkgutil.iter_modules(commands.__path__)]
+    parts.append("\n## The spec\n\n`triton-repo schema` prints the same as JSON Schema.\n")
+    parts.append(_fields(Spec))
+    parts += [f"\n### {name}\n\n{_fields(_model(name))}" for name in SECTIONS]
+    parts += [_family(name) for name in FAMILIES]
+    return "\n".join(parts)
+
+
+def _command(name: str) -> str:
+    command: click.Command = importlib.import_module(f"generator.commands.{name}").command
+    context = click.Context(command, info_name=f"triton-repo {name}", parent=None, max_content_width=100, terminal_width=100)
+    assert cli.get_command(click.Context(cli), name) is command
+    return f"\n### triton-repo {name}\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+def _model(name: str) -> type[plugin.Model]:
+    annotation = Spec.model_fields[name].annotation
+    assert isinstance(annotation, type)
+    assert issubclass(annotation, plugin.Model)
+    return annotation
+
+
+def _family(name: str) -> str:
+    package = f"generator.{name}"
+    first = (importlib.import_module(package).__doc__ or "").splitlines()[0]
+    lines = [f"\n### {name}\n\n{first}\n"]
+    for kind, cls in plugin.family(package).items():
+        summary = (cls.__doc__ or "").strip().splitlines()[0]
+        lines.append(f"\n#### kind: {kind}\n\n{summary}\n\n{_fields(cls)}")
+    return "\n".join(lines)
+
+
+def _fields(model: type[plugin.Model]) -> str:
+    schema = model.model_json_schema()
+    rows = []
+    for name, field in schema.get("properties", {}).items():
+        if name == "kind":
+            continue
+        default = "**required**" if name in schema.get("required", []) else f"`{json.dumps(field.get('default'))}`"
+        rows.append(f"| `{name}` | {default} | {field.get('description', '')} |")
+    return "\n".join(["| field | default | |", "|---|---|---|", *rows, ""]) if rows else "No fields.\n"
+
+
+def main() -> None:
+    """Write both files."""
+    (ROOT / "docs" / "reference.md").write_text(reference(), encoding="utf-8")
+    (ROOT / "docs" / "schema.json").write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
