@@ -88,7 +88,7 @@ def only_ensemble(configs: Sequence[ModelConfig], url: str) -> str:
     if len(names) == 1:
         return names[0]
     if names:
-        raise ClientError(f"the server at {url} has {len(names)} ensembles: {', '.join(names)}", "name one of them as the model")
+        raise ClientError(f"the server at {url} has {len(names)} ensembles: {', '.join(names)}", "name one of them (--model)")
     loaded = ", ".join(sorted(config.name for config in configs)) or "nothing"
     raise ClientError(f"the server at {url} has no ensemble that takes pictures; loaded: {loaded}", "build and serve one")
 

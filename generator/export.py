@@ -38,6 +38,7 @@ def export(module: torch.nn.Module, interface: Interface, opset: int, path: Path
     for name, dynamo in (("dynamo", True), ("TorchScript", False)):
         try:
             _export(module, interface, opset, path, dynamo)
+            _forget_paths(path)
         except Exception as error:
             reasons.append(f"{name}: {_reason(error)}")
         else:
@@ -87,6 +88,20 @@ def _export(module: torch.nn.Module, interface: Interface, opset: int, path: Pat
             external_data=False,
             **dynamic,  # type: ignore[arg-type]
         )
+
+
+def _forget_paths(path: Path) -> None:
+    """Stack traces hold paths of this machine; what is built must not depend on where. Names of modules stay."""
+    from generator.graph import load, save
+
+    model = load(path)
+    for holder in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph, model):
+        kept = [entry for entry in holder.metadata_props if "/" not in entry.value]
+        del holder.metadata_props[:]
+        holder.metadata_props.extend(kept)
+    for node in model.graph.node:
+        node.doc_string = ""
+    save(model, path)
 
 
 def _reason(error: BaseException) -> str:

@@ -3,8 +3,8 @@
 Pixel centres lie at half-integers. nearest takes floor(x * scale); linear and cubic weigh the neighbours by the triangle kernel
 and Keys' cubic convolution kernel (Keys 1981, IEEE TASSP 29(6), eq. 15, with a = -0.75 as OpenCV documents for INTER_CUBIC).
 With `antialias` the kernel is stretched by the reduction factor and a = -0.5, as Pillow documents for its convolution-based
-resampling; weights outside the picture are left out there, and fall on its edge pixels without. OpenCV and Pillow compute in
-fixed point: their pixels lie within one level of these, within two where Pillow's two passes round in turn.
+resampling; weights outside the picture are left out there, and fall on its edge pixels without. OpenCV computes linear
+and cubic in fixed point: its pixels lie within one level of these. Pillow's are these.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ def resample(rgb: NDArray[np.uint8], size: tuple[int, int], interpolation: str, 
     if (rgb.shape[1], rgb.shape[0]) == size:
         return rgb
     columns, rows = (_weights(n, m, interpolation, antialias) for n, m in zip(rgb.shape[1::-1], size, strict=True))
-    values = np.einsum("yh,hwc->ywc", rows, rgb.astype(np.float64), optimize=True)
+    values = np.einsum("xw,hwc->hxc", columns, rgb.astype(np.float64), optimize=True)
     if antialias:  # Pillow rounds between its two passes; columns first, as Pillow before 13 always did
-        values = np.rint(np.clip(np.einsum("xw,hwc->hxc", columns, rgb.astype(np.float64), optimize=True), 0, 255))
-        values = np.einsum("yh,hxc->yxc", rows, values, optimize=True)
-    else:
-        values = np.einsum("xw,ywc->yxc", columns, values, optimize=True)
-    return np.asarray(np.clip(np.floor(values + 0.5), 0, 255).astype(np.uint8))
+        values = _levels(values)
+    return _levels(np.einsum("yh,hxc->yxc", rows, values, optimize=True)).astype(np.uint8)
+
+
+def _levels(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(np.floor(values + 0.5), 0, 255)
 
 
 def _weights(n: int, m: int, interpolation: str, antialias: bool) -> NDArray[np.float64]:
@@ -45,6 +46,8 @@ def _weights(n: int, m: int, interpolation: str, antialias: bool) -> NDArray[np.
         weight = _kernel((taps + 0.5 - centre) / stretch, interpolation, -0.5 if antialias else -0.75)
         inside = (taps >= 0) & (taps < n) if antialias else np.full(len(taps), True)
         np.add.at(result[x], np.clip(taps[inside], 0, n - 1), weight[inside] / weight[inside].sum())
+    if antialias:  # Pillow holds weights in 22 binary digits; without that, a pixel half-way between two levels falls either way
+        result = np.rint(result * 2**22) / 2**22
     return result
 
 

@@ -182,3 +182,49 @@ def test_the_picture_is_drawn_from_the_figures(tmp_path: Path) -> None:
 def test_steps_are_named_without_the_ensemble() -> None:
     assert bench_report.short("yolo_preprocess", "yolo") == "preprocess"
     assert bench_report.short("other", "yolo") == "other"
+
+
+def test_the_bare_loop_counts_what_it_did(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    import bare_loop
+
+    seen: list[bytes] = []
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock) * 0.5)
+    found = bare_loop.timed(seen.append, [b"a", b"b"], 2.0)
+    assert seen == [b"a", b"b", b"a", b"b"]
+    assert found == {"throughput": 2.0, "p50_ms": 500.0, "count": 4}
+
+
+def test_ratios_are_taken_within_a_round(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    import served_vs_loop
+
+    order: list[object] = []
+    speed = iter((1.0, 4.0, 2.0))  # the machine drifts; the ratios do not
+
+    class Machine(served_vs_loop.Loop):
+        factor = 1.0
+
+        def __init__(self) -> None: ...
+
+        def measure(self, seconds: float) -> dict[str, float]:
+            order.append("loop")
+            return {"throughput": 10 * self.factor, "p50_ms": 100 / self.factor}
+
+    machine = Machine()
+
+    def measured(tool: Any, load: Any, concurrency: int, window_ms: int = 0) -> dict[str, Any]:
+        if len(order) % 3 == 0 and window_ms:
+            machine.factor = next(speed)
+        if window_ms:
+            order.append(concurrency)
+        return {"throughput": 12 * machine.factor, "p50_ms": 110 / machine.factor}
+
+    monkeypatch.setattr(bench, "measure", measured)
+    rounds = served_vs_loop.compare(machine, PerfAnalyzer(Path(), {}, ""), bench.Load("", "", Path()), 3)
+    assert order == [1, "loop", 8, 8, "loop", 1, 1, "loop", 8]
+    figures = served_vs_loop.summary(rounds)
+    assert figures["throughput_ratio"]["median"] == pytest.approx(1.2)
+    assert figures["latency_ratio"]["median"] == pytest.approx(1.1)
+    assert (figures["loop_throughput"]["lowest"], figures["loop_throughput"]["highest"]) == (10, 40)

@@ -214,6 +214,13 @@ def test_two_builds_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monk
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
 
 
+def test_nothing_in_the_graph_tells_where_it_was_built(built: tuple[Path, Path]) -> None:
+    data = (built[1] / "tiny_model" / "1" / "model.onnx").read_bytes()
+    assert b"pkg.torch.onnx" in data  # names of modules are kept: they say which part of the network a node came from
+    assert str(Path(graph.__file__).parent).encode() not in data
+    assert b"site-packages" not in data
+
+
 def test_the_final_graph_answers_any_batch(built: tuple[Path, Path]) -> None:
     session = graph.session(built[1] / "tiny_model" / "1" / "model.onnx", threads=1)
     pixels = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tiny_models import identity, tensors, write
 
-from generator import install, server, server_log
+from generator import install, server, server_log, server_rest
 from generator.errors import ServerError, ToolError
 from generator.server import Installation, Server, Settings
 
@@ -86,8 +86,8 @@ def test_a_server_that_does_not_listen_to_us_is_killed(tmp_path: Path, repositor
     monkeypatch.setattr(server, "find", lambda: Installation("path", program, None, None, dict(os.environ)))
     monkeypatch.setattr(server, "_GRACE", 0.3)
     seen: list[int] = []
-    monkeypatch.setattr(server.server_rest, "ready", lambda _: seen.append(deaf.pid))
     deaf = Server(repository, timeout=0.5)
+    monkeypatch.setattr(server_rest, "ready", lambda _: seen.append(deaf.pid))
     with pytest.raises(ServerError, match=r"was not ready after 0\.5 s"):
         deaf.start()
     assert seen
