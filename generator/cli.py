@@ -15,6 +15,8 @@ import generator
 from generator import commands
 from generator.errors import TritonRepoError
 
+INTERRUPTED = 130
+
 
 class _Verbs(click.Group):
     """Finds verbs by file name, so that adding one edits nothing here."""
@@ -37,7 +39,14 @@ def cli() -> None:
 
 def main() -> None:
     """Exit code: 0 done, 1 the user's mistake (one message), 130 interrupted, 3 a bug of ours (with a report to paste)."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == INTERRUPTED:
+        # An interrupt that went through text given to exec() (dataclasses do that) leaves a mark in CPython, which then ends
+        # with the signal instead of our code. Everything that had to be undone has been by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -55,7 +64,7 @@ def run(arguments: list[str]) -> int:
         return 1
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

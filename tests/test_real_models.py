@@ -1,0 +1,65 @@
+"""The trained models of the project, from checkpoint to served answer: what is known to be on the photos is found."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from generator.cli import run
+from generator.client import Client
+from generator.compare import iou
+
+SPECS = ("ensembles/efficientnet_lite0.yaml", "ensembles/yolov4_tiny.yaml", "examples/yolov4_tiny_pt.yaml")
+
+
+@pytest.fixture(scope="module")
+def repository(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every committed spec, built and climbed through the parity ladder."""
+    subprocess.run([sys.executable, str(root / "scripts" / "darknet_to_pt.py")], check=True)
+    repository = tmp_path_factory.mktemp("real") / "repo"
+    specs = [str(root / name) for name in SPECS]
+    assert run(["build", *specs, "-o", str(repository)]) == 0
+    assert run(["verify", *specs, "-r", str(repository)]) == 0
+    return repository
+
+
+@pytest.fixture(scope="module")
+def url(repository: Path, server: Callable[..., Any]) -> Iterator[str]:
+    yield server(repository).grpc_url
+
+
+@pytest.mark.parametrize("model", ["yolov4_tiny", "yolov4_tiny_pt"])
+def test_the_bus_and_the_people_before_it(root: Path, url: str, model: str) -> None:
+    with Client(url, model=model) as client:
+        (found,) = client.infer([root / "weights" / "yolov4-tiny" / "bus.jpg"])
+    people = [score for label, score in zip(found.labels, found.scores, strict=True) if label == "person"]
+    buses = [score for label, score in zip(found.labels, found.scores, strict=True) if label == "bus"]
+    assert sum(score > 0.9 for score in people) == 2
+    assert len(people) == 3
+    assert len(buses) == 1
+    assert buses[0] == pytest.approx(0.9, abs=0.05)
+    bus = np.array([[20.0, 230.0, 805.0, 760.0]])  # by eye, from the photo
+    assert iou(found.boxes[[found.labels.index("bus")]], bus)[0, 0] > 0.75
+
+
+def test_both_ways_to_the_same_detector_give_the_same_boxes(root: Path, url: str) -> None:
+    photos = [root / "weights" / "yolov4-tiny" / name for name in ("bus.jpg", "zidane.jpg")]
+    with Client(url, model="yolov4_tiny") as one, Client(url, model="yolov4_tiny_pt") as two:
+        for a, b in zip(one.infer(photos), two.infer(photos), strict=True):
+            assert list(a.labels) == list(b.labels)
+            assert len(a.labels) > 1
+            np.testing.assert_allclose(a.boxes, b.boxes, atol=0.01)
+
+
+@pytest.mark.parametrize(("photo", "label"), [("chelsea.png", "Egyptian cat"), ("coffee.png", "espresso")])
+def test_what_is_on_the_photo_is_the_likeliest_class(root: Path, url: str, photo: str, label: str) -> None:
+    with Client(url, model="efficientnet_lite0") as client:
+        (found,) = client.infer([root / "weights" / "photos" / photo])
+    assert found.labels[0] == label
+    assert 0 < sum(found.scores) <= 1
