@@ -6,7 +6,7 @@ SPECS ?= $(sort $(wildcard ensembles/*.yaml))
 RUN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv server weights setup repo test test-full serve bench lint format clean distclean
+.PHONY: help venv server weights setup build repo test test-full serve bench docs lint format clean distclean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,8 +22,10 @@ weights: venv ## Trained weights, labels and photos
 
 setup: venv server weights
 
-repo: setup ## Build every ensembles/*.yaml and prove it on the real server
+build: setup
 	$(RUN)/triton-repo build $(SPECS) -o $(REPOSITORY)
+
+repo: build ## Build every ensembles/*.yaml and prove it on the real server
 	$(RUN)/triton-repo verify $(SPECS) -r $(REPOSITORY)
 
 test: setup ## The tests, without the heavy ones
@@ -32,12 +34,15 @@ test: setup ## The tests, without the heavy ones
 test-full: setup ## All tests
 	$(RUN)/python -m pytest $(ARGS)
 
-serve: repo ## Serve what `make repo` built
+serve: build ## Serve what `make repo` builds
 	$(RUN)/triton-repo serve $(REPOSITORY) $(ARGS)
 
-bench: repo ## Measure the served ensembles
+bench: build ## Measure the served ensembles
 	$(RUN)/triton-repo bench $(ARGS)
 	$(RUN)/python benchmarks/served_vs_loop.py
+
+docs: venv ## docs/reference.md and docs/schema.json from the code
+	@$(RUN)/python scripts/reference.py
 
 lint: venv ## ruff and mypy
 	$(RUN)/ruff check .

@@ -14,7 +14,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ from generator import install, server_log, server_rest
 from generator.errors import ServerError, ToolError
 
 _GRACE = 20.0  # seconds between asking the server to end and killing it
+#: Starts the server such that the kernel ends it with its parent: a killed test run must not leave a server behind.
+_LEASH = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
 _ATTEMPTS = 3  # a port that was free when it was picked can be taken before the server binds it
 
 
@@ -220,7 +224,7 @@ class Server:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                command_line(installation, self.settings),
+                [*_leash(), *command_line(installation, self.settings)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -253,6 +257,12 @@ class Server:
 
     def _log_path(self) -> Path | None:
         return self._log_file or (self._scratch / "server.log" if self._scratch else None)
+
+
+def _leash() -> list[str]:
+    """The beginning of a command line that ends with this process. "Parent" means the thread, so only the main one will do."""
+    on_main = threading.current_thread() is threading.main_thread()
+    return [sys.executable, "-I", "-S", "-c", _LEASH] if on_main else []
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

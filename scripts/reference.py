@@ -31,8 +31,9 @@ def reference() -> str:
 
 def _command(name: str) -> str:
     command: click.Command = importlib.import_module(f"generator.commands.{name}").command
-    context = click.Context(command, info_name=f"triton-repo {name}", parent=None, max_content_width=100, terminal_width=100)
-    assert cli.get_command(click.Context(cli), name) is command
+    group = click.Context(cli, info_name="triton-repo", help_option_names=["-h", "--help"])
+    assert cli.get_command(group, name) is command
+    context = click.Context(command, info_name=name, parent=group, max_content_width=100, terminal_width=100)
     return f"\n### triton-repo {name}\n\n```text\n{command.get_help(context)}\n```\n"
 
 

@@ -8,6 +8,8 @@ import re
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -77,6 +79,34 @@ def test_a_killed_server_leaves_no_stub_and_no_shared_memory(repository: Path) -
         time.sleep(0.05)
     assert not alive(pid)
     assert not list(Path("/dev/shm").glob(f"{prefix}*"))
+
+
+def test_a_killed_parent_takes_its_server_along(repository: Path) -> None:
+    code = (
+        "import os, sys; from generator.server import Server; server = Server(sys.argv[1]).start();"
+        "print(server.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(repository)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 20
+    while (left := alive(pid)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if left:
+        os.killpg(pid, signal.SIGKILL)
+    assert not left
+
+
+def test_a_server_may_be_started_from_a_thread_that_ends(repository: Path) -> None:
+    running = Server(repository)
+    thread = threading.Thread(target=running.start)
+    thread.start()
+    thread.join()
+    time.sleep(0.5)
+    try:
+        assert running.models == ["good"]
+    finally:
+        running.stop()
 
 
 def test_a_server_that_does_not_listen_to_us_is_killed(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,8 +71,8 @@ def command(
     click.echo(f"starting tritonserver on {repository} ({len(models)} models) ...")
     server = Server(repository, host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, log_file=log_file)
     with server:
-        _announce(server, host)
         try:
+            _announce(server, host)
             status = server.wait()
         except KeyboardInterrupt:
             click.echo("\nstopping ...")
