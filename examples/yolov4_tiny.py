@@ -1,7 +1,7 @@
 """YOLOv4-tiny as a user would write it in PyTorch: the factory of examples/yolov4_tiny_pt.yaml.
 
-float32 [batch, 3, 416, 416] in; raw heads [batch, 255, 13, 13] and [batch, 255, 26, 26] out. Submodules are registered in the order in
-which Darknet stores their weights, so that scripts/darknet_to_pt.py can name them.
+float32 [batch, 3, 416, 416] in; raw heads [batch, 255, 13, 13] and [batch, 255, 26, 26] out. Submodules are registered in
+the order in which Darknet stores their weights, so that scripts/darknet_to_pt.py can name them.
 """
 
 from __future__ import annotations

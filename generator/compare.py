@@ -128,7 +128,7 @@ def _picture(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]], bounds: Bou
 
 
 def _pairs(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> list[tuple[int, int]]:
-    """Greedy: the best overlapping pair of one class first. A box without area (cut at the picture's edge) matches by its corners."""
+    """Greedy: the best overlapping pair of one class first. A box without area (cut at an edge) matches by its corners."""
     same = np.abs(a["det_boxes"][:, None, :] - b["det_boxes"][None, :, :]).max(-1, initial=0.0) < SAME_CORNERS
     overlap = np.maximum(iou(a["det_boxes"], b["det_boxes"]), same) * (a["det_classes"][:, None] == b["det_classes"][None, :])
     pairs = []

@@ -37,7 +37,7 @@ class Convolution(nn.Sequential):
             groups=section.integer("groups", 1),
             bias=not normalise,
         )
-        # Darknet adds 1e-6 to the standard deviation; OpenCV, which the tests compare with, to the variance: no difference in float32.
+        # Darknet adds 1e-6 to the deviation; OpenCV, which the tests compare with, to the variance: the same in float32.
         norm = [nn.BatchNorm2d(filters, eps=1e-6)] if normalise else []
         super().__init__(conv, *norm, _activation(section))
 

@@ -8,7 +8,7 @@ import re
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from generator.errors import ExportError
 from generator.frontends import Interface
@@ -95,7 +95,15 @@ def _forget_paths(path: Path) -> None:
     from generator.graph import load, save
 
     model = load(path)
-    for holder in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph, model):
+    holders: tuple[Any, ...] = (
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        model.graph,
+        model,
+    )
+    for holder in holders:
         kept = [entry for entry in holder.metadata_props if "/" not in entry.value]
         del holder.metadata_props[:]
         holder.metadata_props.extend(kept)

@@ -77,7 +77,7 @@ def _refuse_tricks(path: Path, text: bytes) -> None:
     """Aliases (which can explode) and nesting that no spec needs, found while parsing, before anything is built from it."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent):
             raise SpecError(f"{path}:{line}: aliases (*{event.anchor}) are not used in specs", "write the value out")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

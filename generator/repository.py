@@ -126,9 +126,9 @@ def _render(template: str, **values: Any) -> str:
     import jinja2
 
     loader = jinja2.FileSystemLoader(paths.templates())
-    environment = jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
-    )
+    # Markdown and the like: escaping for HTML would be wrong
+    options: dict[str, Any] = {"undefined": jinja2.StrictUndefined, "keep_trailing_newline": True, "autoescape": False}
+    environment = jinja2.Environment(loader=loader, **options)  # noqa: S701
     return environment.get_template(template).render(**values)
 
 

@@ -35,7 +35,12 @@ def snapshot(repository: Path) -> dict[str, bytes]:
 
 def test_every_model_has_what_triton_needs(built: tuple[Path, Path]) -> None:
     _, repository = built
-    assert sorted(p.name for p in repository.iterdir() if p.is_dir()) == ["tiny", "tiny_model", "tiny_postprocess", "tiny_preprocess"]
+    assert sorted(p.name for p in repository.iterdir() if p.is_dir()) == [
+        "tiny",
+        "tiny_model",
+        "tiny_postprocess",
+        "tiny_preprocess",
+    ]
     for name, file in (("tiny_model", "model.onnx"), ("tiny_preprocess", "model.py"), ("tiny_postprocess", "model.py")):
         assert (repository / name / "1" / file).is_file()
     assert (repository / "tiny" / "1").is_dir()
@@ -80,9 +85,13 @@ def test_plan_says_what_build_writes(built: tuple[Path, Path], tmp_path: Path, c
                 (s.name, pbtxt_name(s.data_type), list(s.dims)) for s in said
             ]
     ensemble = pbtxt.read(repository / "tiny" / "config.pbtxt")
-    wired = {(step.model_name, tensor, key) for step in ensemble.ensemble_scheduling.step for tensor, key in step.input_map.items()}
+    wired = {
+        (step.model_name, tensor, key) for step in ensemble.ensemble_scheduling.step for tensor, key in step.input_map.items()
+    }
     assert wired == {(e["to"], e["name"], e["tensor"]) for e in planned["edges"] if e["to"] != "response"}
-    made = {(step.model_name, tensor, key) for step in ensemble.ensemble_scheduling.step for tensor, key in step.output_map.items()}
+    made = {
+        (step.model_name, tensor, key) for step in ensemble.ensemble_scheduling.step for tensor, key in step.output_map.items()
+    }
     assert made == {(e["from"], e["name"], e["tensor"]) for e in planned["edges"] if e["from"] != "request"}
     for step in planned["steps"]:
         assert entry.steps[step["step"]] is not None
@@ -117,7 +126,11 @@ def test_a_change_updates_only_what_it_touches(tmp_path: Path, capsys: pytest.Ca
     capsys.readouterr()
     (tmp_path / "s" / "labels.txt").write_text("cat\nwolf\n")
     assert run(["build", str(spec), "-o", str(repository)]) == 0
-    rows = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("│")}
+    rows = {
+        line.split("│")[1].strip(): line.split("│")[2].strip()
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("│")
+    }
     assert [name for name, status in rows.items() if status == "updated"] == ["tiny_postprocess/labels.txt"]
     assert (repository / "tiny_postprocess" / "labels.txt").read_text() == "cat\nwolf\n"
     (repository / "tiny_model" / "config.pbtxt").write_text("touched by hand")

@@ -1,4 +1,4 @@
-"""The Darknet frontend against OpenCV, which reads the same files with code of its own; and files that are not what they should be."""
+"""The Darknet frontend against OpenCV, which reads the same files with code of its own; and files that are wrong."""
 
 from __future__ import annotations
 

@@ -26,7 +26,9 @@ def model(nms: OnnxNms, n: int, classes: int) -> onnx.ModelProto:
     """boxes and scores straight into the strategy."""
     boxes = helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["batch", n, 4])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", n, classes])
-    empty = helper.make_model(helper.make_graph([], "nms", [boxes, scores], []), opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    empty = helper.make_model(
+        helper.make_graph([], "nms", [boxes, scores], []), opset_imports=[helper.make_opsetid("", 18)], ir_version=10
+    )
     build = Builder(empty, "nms")
     nms.append(build, "boxes", "scores", (n, classes))
     return graph.checked(build.model(), "nms")
@@ -61,7 +63,8 @@ def candidates(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.float32
 @given(data=candidates(), k=st.sampled_from([1, 7, 30]))
 def test_graph_equals_reference(tmp_path_factory: pytest.TempPathFactory, data: Any, k: int) -> None:
     nms = OnnxNms(max_detections=k)
-    found, expected = run(nms, *data, tmp_path_factory.mktemp("nms")), nms.reference(*data)
+    boxes, scores = data
+    found, expected = run(nms, boxes, scores, tmp_path_factory.mktemp("nms")), nms.reference(boxes, scores)
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values, err_msg=name)
 

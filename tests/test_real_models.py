@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from generator.answers import Classification, Detections
 from generator.cli import run
 from generator.client import Client
 from generator.compare import iou
@@ -30,14 +31,15 @@ def repository(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(repository: Path, server: Callable[..., Any]) -> Iterator[str]:
-    yield server(repository).grpc_url
+def url(repository: Path, server: Callable[..., Any]) -> str:
+    return str(server(repository).grpc_url)
 
 
 @pytest.mark.parametrize("model", ["yolov4_tiny", "yolov4_tiny_pt"])
 def test_the_bus_and_the_people_before_it(root: Path, url: str, model: str) -> None:
     with Client(url, model=model) as client:
         (found,) = client.infer([root / "weights" / "yolov4-tiny" / "bus.jpg"])
+    assert isinstance(found, Detections)
     people = [score for label, score in zip(found.labels, found.scores, strict=True) if label == "person"]
     buses = [score for label, score in zip(found.labels, found.scores, strict=True) if label == "bus"]
     assert sum(score > 0.9 for score in people) == 2
@@ -52,6 +54,8 @@ def test_both_ways_to_the_same_detector_give_the_same_boxes(root: Path, url: str
     photos = [root / "weights" / "yolov4-tiny" / name for name in ("bus.jpg", "zidane.jpg")]
     with Client(url, model="yolov4_tiny") as one, Client(url, model="yolov4_tiny_pt") as two:
         for a, b in zip(one.infer(photos), two.infer(photos), strict=True):
+            assert isinstance(a, Detections)
+            assert isinstance(b, Detections)
             assert list(a.labels) == list(b.labels)
             assert len(a.labels) > 1
             np.testing.assert_allclose(a.boxes, b.boxes, atol=0.01)
@@ -61,5 +65,6 @@ def test_both_ways_to_the_same_detector_give_the_same_boxes(root: Path, url: str
 def test_what_is_on_the_photo_is_the_likeliest_class(root: Path, url: str, photo: str, label: str) -> None:
     with Client(url, model="efficientnet_lite0") as client:
         (found,) = client.infer([root / "weights" / "photos" / photo])
+    assert isinstance(found, Classification)
     assert found.labels[0] == label
     assert 0 < sum(found.scores) <= 1

@@ -44,12 +44,23 @@ def frontend(folder: Path, state: Any, factory: str = "Net", **more: Any) -> Sta
     weights = folder / "net.pt"
     if state is not None:
         torch.save(state, weights)
-    values = {"weights": weights, "factory": f"net.py:{factory}", "inputs": {"x": ["batch", 3]}, "outputs": {"y": ["batch", 2]}, **more}
+    values = {
+        "weights": weights,
+        "factory": f"net.py:{factory}",
+        "inputs": {"x": ["batch", 3]},
+        "outputs": {"y": ["batch", 2]},
+        **more,
+    }
     return StateDict.model_validate(values, context={"base": folder})
 
 
 def good(width: int = 4) -> dict[str, torch.Tensor]:
-    return {"a.weight": torch.ones(width, 3), "a.bias": torch.ones(width), "b.weight": torch.ones(2, width), "b.bias": torch.ones(2)}
+    return {
+        "a.weight": torch.ones(width, 3),
+        "a.bias": torch.ones(width),
+        "b.weight": torch.ones(2, width),
+        "b.bias": torch.ones(2),
+    }
 
 
 def test_a_state_dict_that_fits_is_loaded(tmp_path: Path) -> None:

@@ -50,7 +50,12 @@ def test_every_rung_of_a_sound_repository_holds(built: tuple[Path, Path], capsys
         assert rung["ok"]
         assert rung["result"]["compared"] > 0
     # a picture alone and both as one batch: every box twice on the last rungs
-    assert rungs["served"]["result"]["boxes"] == rungs["served"]["result"]["matched"] == 2 * rungs["exported ONNX"]["result"]["boxes"] > 0
+    assert (
+        rungs["served"]["result"]["boxes"]
+        == rungs["served"]["result"]["matched"]
+        == 2 * rungs["exported ONNX"]["result"]["boxes"]
+        > 0
+    )
 
 
 def test_wrong_pixels(copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,7 +139,8 @@ BOX = (10.0, 10.0, 50.0, 50.0)
     [
         (contract((0.9, 1, BOX)), contract((0.9, 1, BOX)), ""),
         (contract(), contract(), ""),
-        (contract((0.9, 1, (5, 9, 7, 9))), contract((0.9, 1, (5, 9, 7, 9))), ""),  # cut to nothing at the edge, still the same box
+        # cut to nothing at the edge, still the same box
+        (contract((0.9, 1, (5, 9, 7, 9))), contract((0.9, 1, (5, 9, 7, 9))), ""),
         (contract((0.9, 1, BOX)), contract(), "1 boxes found no partner"),
         (contract(), contract((0.9, 1, BOX)), "1 boxes found no partner"),
         (contract((0.9, 1, BOX)), contract((0.9, 2, BOX)), "2 boxes found no partner"),

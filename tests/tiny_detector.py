@@ -59,7 +59,7 @@ verify:
 
 
 def write(folder: Path, seed: int, name: str = "tiny") -> Path:
-    """cfg, weights, labels, two pictures and the spec; returns the spec's path. `seed` makes the weights, and so the cache keys, its own."""
+    """cfg, weights, labels, two pictures and the spec; returns the spec's path. `seed` decides the weights, and so the keys."""
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tiny.cfg").write_text(CFG)
