@@ -94,8 +94,8 @@ def only_ensemble(configs: Sequence[ModelConfig], url: str) -> str:
 
 
 def name_of(image: Image, index: int) -> str:
-    """How a message names a picture: its path, or its place."""
-    return f"image {index + 1}" if isinstance(image, bytes) else str(image)
+    """How a message names a picture: its path, or its place, counted from 0 as the server does."""
+    return f"image[{index}]" if isinstance(image, bytes) else str(image)
 
 
 def read(image: Image) -> bytes:

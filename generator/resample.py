@@ -25,7 +25,7 @@ def resample(rgb: NDArray[np.uint8], size: tuple[int, int], interpolation: str, 
 
 
 def _levels(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.clip(np.floor(values + 0.5), 0, 255)
+    return np.asarray(np.clip(np.floor(values + 0.5), 0, 255))
 
 
 def _weights(n: int, m: int, interpolation: str, antialias: bool) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ class TritonPythonModel:
         rows = [bytes(row) for row in data.reshape(-1)]
         for index, row in enumerate(rows):
             if row.startswith(b"bad"):
-                error = pb_utils.TritonError(f"image {index + 1} of {len(rows)}: not a JPEG or PNG")
+                error = pb_utils.TritonError(f"image[{index}] of {len(rows)}: not a JPEG or PNG")
                 return pb_utils.InferenceResponse([], error)
             if row == b"slow":
                 time.sleep(2)

@@ -96,7 +96,7 @@ def test_a_bad_picture_does_not_spoil_the_others_of_its_batch(url: str, tmp_path
         one, refused, three, missing = client.infer_each([b"1", b"bad", b"3", tmp_path / "missing.png"])
     assert [len(result) for result in (one, three) if isinstance(result, Detections)] == [1, 3]
     assert isinstance(refused, ClientError)
-    assert "image 2: the server answered" in str(refused)
+    assert "image[1]: the server answered" in str(refused)
     assert isinstance(missing, ClientError)
     assert "missing.png: No such file" in str(missing)
 
@@ -159,10 +159,10 @@ def test_async_results_and_failures_are_those_of_the_blocking_client(url: str, n
             return list(await client.infer_each(images))
 
     found = asyncio.run(ask())
-    assert [len(result) if isinstance(result, Detections) else str(result)[:7] for result in found] == [
+    assert [len(result) if isinstance(result, Detections) else str(result)[:8] for result in found] == [
         1,
         2,
-        "image 3",
+        "image[2]",
         4,
         5,
         0,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 import resource
 import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -99,17 +101,17 @@ def test_a_jpeg_cut_anywhere_is_refused(whole: bytes) -> None:
 
 def test_a_png_cut_anywhere_is_refused_or_whole() -> None:
     """Behind the last row there are checksums only: a file without them still has every pixel."""
-    wanted, refusals = np.asarray(photo()), 0
+    wanted, refusals = np.asarray(photo()), []
     for end in [*range(1, 60), *range(60, len(PNG), 61), *range(len(PNG) - 30, len(PNG))]:
         try:
             rgb = decoded(PNG[:end])
         except image.BadImageError as error:
-            refusals += 1
-            assert "cannot be decoded" in str(error), (end, error)
+            refusals.append(str(error))
         else:
             assert end > len(PNG) - 24
             assert (rgb == wanted).all(), end
-    assert refusals > 100
+    assert len(refusals) > 100
+    assert {message.split(":")[0] for message in refusals} == {"cannot be decoded"}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_a_png_cut_anywhere_is_refused_or_whole() -> None:
         (b"hello, is this a picture?", "neither JPEG nor PNG: it begins with b'hello, i'"),
         (b"\0" * 100, "neither JPEG nor PNG"),
         (encode(photo(), "GIF"), "neither JPEG nor PNG: it begins with b'GIF87a"),
-        (encode(photo(), "BMP"), "neither JPEG nor PNG: it begins with b'BM"),
+        (encode(photo(), "BMP"), r"neither JPEG nor PNG: it begins with b.BM"),
         (encode(photo(), "TIFF"), "neither JPEG nor PNG"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "neither JPEG nor PNG"),
         (JPEG[:2], r"begins as a JPEG does, but its header is cut off or damaged \(2 bytes\)"),
@@ -130,8 +132,6 @@ def test_a_png_cut_anywhere_is_refused_or_whole() -> None:
     ],
 )
 def test_what_is_no_picture_is_refused(data: bytes, message: str) -> None:
-    import re
-
     assert re.search(message, refused(data))
 
 
@@ -150,14 +150,27 @@ def test_16_bit_colours_and_alpha() -> None:
     assert grey_alpha[0].tolist() == [[10, 10, 10]]
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "YCCK"])
-def test_four_inks_give_the_picture_not_its_negative(mode: str) -> None:
-    """Adobe writes inks inverted; Pillow writes them so as well, YCCK is made by hand from its marker."""
-    del mode
-    data = encode(photo().convert("CMYK"), "JPEG", quality=95)
-    assert b"Adobe" in data
-    difference = decoded(data).astype(int) - np.asarray(photo())
-    assert np.abs(difference).mean() < 6
+def cmyk() -> bytes:
+    """Inks stored inverted, as Adobe does and marks."""
+    return encode(photo().convert("CMYK"), "JPEG", quality=95)
+
+
+def ycck() -> bytes:
+    """The same inks as luma and chroma; Pillow cannot write that, so the channels are made here and the marker is changed."""
+    luma = np.asarray(photo().convert("YCbCr"))
+    no_black = np.zeros_like(luma[..., :1])
+    data = encode(Image.fromarray(np.concatenate([luma, no_black], axis=2), "CMYK"), "JPEG", quality=95)
+    transform = data.index(b"Adobe") + 11
+    assert data[transform] == 0
+    return data[:transform] + b"\x02" + data[transform + 1 :]
+
+
+@pytest.mark.parametrize("make", [cmyk, ycck])
+def test_four_inks_give_the_picture_not_its_negative(make: Callable[[], bytes]) -> None:
+    data = make()
+    with Image.open(io.BytesIO(data)) as opened:
+        assert opened.mode == "CMYK"
+    assert np.abs(decoded(data).astype(int) - np.asarray(photo())).mean() < 6
     theirs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert theirs is not None
     assert np.abs(decoded(data).astype(int) - theirs[..., ::-1]).mean() < 3
@@ -224,7 +237,6 @@ def test_exif_orientation(kind: str, orientation: int) -> None:
         b"II*\0\xff\xff\xff\x7f",
         b"II*\0\x08\0\0\0\xff\xff\x12\x01",
         b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x02X\0\0\0\0\0\0\0",  # orientation as text
-        b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x02\0\x06\0\x06\0\0\0\0",  # two orientations
     ],
 )
 def test_damaged_exif_does_not_spoil_the_picture(exif: bytes) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from numpy.typing import NDArray
 from pydantic import Field
 
+from generator.errors import SpecError
 from generator.fields import SpecFile
 from generator.plugin import Plugin
 from generator.tensors import Tensor
@@ -23,10 +24,18 @@ class Postprocess(Plugin):
     labels: Annotated[SpecFile | None, Field(description="Text file, one class name a line.")] = None
 
     def label_names(self) -> list[str]:
-        """The lines of the labels file, in class order; empty without one."""
+        """The lines of the labels file, in class order; empty without one. Raises SpecError for one that cannot be read."""
         if self.labels is None:
             return []
-        return [line.strip() for line in self.labels.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            lines = [line.strip() for line in self.labels.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+        except UnicodeDecodeError as error:
+            raise SpecError(f"{self.labels}: not UTF-8 text: {error.reason}", "save the labels as UTF-8") from None
+        if "" in lines:
+            raise SpecError(
+                f"{self.labels}:{lines.index('') + 1}: a blank line; every line is a class", "name the class, or remove the line"
+            )
+        return lines
 
     def inputs(self, model_outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The tensors it takes (`geometry` among them where it needs that). Raises SpecError where it does not fit the model."""

@@ -43,11 +43,11 @@ class Detections(Postprocess):
         names, answer = self.label_names(), {name: np.zeros_like(outputs[name]) for name in _CONTRACT}
         labels = np.full(outputs["det_scores"].shape, b"", dtype=np.object_)
         for b, (sx, sy, ox, oy, width, height) in enumerate(geometry.astype(np.float64)):
-            for i in range(int(outputs["num_dets"][b, 0])):  # type: ignore[call-overload]
+            for i in range(int(outputs["num_dets"][b, 0])):
                 x1, y1, x2, y2 = outputs["det_boxes"][b, i].astype(np.float64)
                 corners = [(x1 - ox) / sx, (y1 - oy) / sy, (x2 - ox) / sx, (y2 - oy) / sy]
                 answer["det_boxes"][b, i] = [min(max(v, 0), top) for v, top in zip(corners, (width, height) * 2, strict=True)]
-                answer["det_scores"][b, i], number = outputs["det_scores"][b, i], int(outputs["det_classes"][b, i])  # type: ignore[call-overload]
+                answer["det_scores"][b, i], number = outputs["det_scores"][b, i], int(outputs["det_classes"][b, i])
                 answer["det_classes"][b, i] = number
                 labels[b, i] = (names[number] if number < len(names) else f"class {number}" if names else str(number)).encode()
         return {**answer, "num_dets": outputs["num_dets"], "det_labels": labels}

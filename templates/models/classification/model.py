@@ -17,7 +17,9 @@ _OUTPUTS = ("class_scores", "class_ids", "class_labels")
 
 def read_labels(path: Path) -> np.ndarray[Any, Any]:
     """One class name a line, in class order."""
-    return np.array([line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()], dtype=np.object_)
+    return np.array(
+        [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()], dtype=np.object_
+    )
 
 
 def activate(logits: np.ndarray[Any, Any], activation: str) -> np.ndarray[Any, np.dtype[np.float32]]:

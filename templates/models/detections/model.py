@@ -22,7 +22,9 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 def read_labels(path: Path) -> np.ndarray[Any, Any]:
     """One class name a line, in class order."""
-    return np.array([line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()], dtype=np.object_)
+    return np.array(
+        [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()], dtype=np.object_
+    )
 
 
 def original(tensors: Arrays, labels: np.ndarray[Any, Any]) -> Arrays:
