@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 MIB = 2**20
-#: One element of a BYTES tensor: an encoded photo of a camera.
+#: One element of a BYTES input: an encoded photo of a camera.
 ELEMENT = 4 * MIB
+#: One element of a BYTES output: a label.
+LABEL = 256
 #: The length of a dimension that the config leaves free (-1).
 FREE = 1024
 #: What every instance's stub takes for itself.
@@ -82,9 +84,10 @@ def _item(model: ModelConfig) -> int:
     from tritonclient.grpc.model_config_pb2 import DataType
 
     total = 0
-    for tensor in (*model.input, *model.output):
+    tensors = [(tensor, ELEMENT) for tensor in model.input] + [(tensor, LABEL) for tensor in model.output]
+    for tensor, text in tensors:
         kind = DataType.Name(tensor.data_type).removeprefix("TYPE_")
-        size = ELEMENT if kind == "STRING" else _WIDTHS.get(kind, 4)
+        size = text if kind == "STRING" else _WIDTHS.get(kind, 4)
         for dim in tensor.dims:
             # a free number of strings is a batch or a list of labels, not a thousand photos
             size *= dim if dim > 0 else (1 if kind == "STRING" else FREE)

@@ -85,7 +85,7 @@ def test_shared_memory_follows_the_configs(repository: Path, tmp_path: Path) -> 
 def test_free_dimensions_are_assumed() -> None:
     text = 'name: "m" backend: "python" input [{ name: "x" data_type: TYPE_FP16 dims: [ -1, 3 ] }]'
     (need,) = shm.needs([parse(text + ' output [{ name: "y" data_type: TYPE_STRING dims: [ -1 ] }]')])
-    assert need.item == shm.FREE * 3 * 2 + shm.ELEMENT
+    assert need.item == shm.FREE * 3 * 2 + shm.LABEL  # text that goes out is a label, what comes in may be a photo
     assert (need.instances, need.batch) == (1, 1)
 
 

@@ -64,24 +64,23 @@ def command(
 
     Without IMAGES those under weights/ are taken, the example photos that `make weights` fetches.
     """
-    from rich.console import Console
-
     from generator import bench, bench_report, perf_analyzer
     from generator.client import Client
+    from generator.console import console
 
     if url and repository:
         raise ClientError("--url and --repository exclude each other", "give --url for a running server, -r to start one")
     pictures = _pictures([*images, *more])
     tool = perf_analyzer.find()
-    console, notes = Console(highlight=False), Console(stderr=True, highlight=False)
+    out, notes = console(), console(stderr=True)
     with _served(url, repository or Path("model_repository"), notes) as address:
         for name in [model] if model else _ensembles(address):
             with Client(address, name) as client, _Progress(notes, name, concurrency) as progress:
                 report = bench.sweep(client, pictures, concurrency, tool, progress, window_ms=window)
             files = bench_report.write(report, output)
-            console.print(bench_report.levels(report))
-            console.print(bench_report.steps(report))
-            console.print(f"written: {files[0]} and {files[1]}\n", style="dim", markup=False)
+            out.print(bench_report.levels(report))
+            out.print(bench_report.steps(report))
+            out.print(f"written: {files[0]} and {files[1]}\n", style="dim")
 
 
 class _Progress:

@@ -31,15 +31,13 @@ def command(as_json: bool) -> None:
 
 
 def _table(findings: list[Finding]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(show_lines=False)
-    for column in ("", "what", "found", "remedy"):
-        table.add_column(column, overflow="fold")
+    from generator.console import console, table
+
+    rows = table("", "", "what", "found", "remedy")
     for finding in findings:
-        mark = "[green]ok[/]" if finding.ok else "[red]missing[/]" if finding.required else "[yellow]absent[/]"
+        mark = Text("ok", "green") if finding.ok else Text("missing", "red") if finding.required else Text("absent", "yellow")
         found = finding.found.replace(str(Path.home()), "~")
-        table.add_row(mark, finding.what, escape(found), escape(finding.remedy))
-    Console().print(table)
+        rows.add_row(mark, finding.what, found, finding.remedy)
+    console().print(rows)

@@ -121,18 +121,18 @@ def _draw(row: _Row, target: Path) -> None:
 
 
 def _print(model: str, rows: Sequence[_Row]) -> None:
-    from rich.console import Console
+    from generator.console import console
 
-    console = Console(highlight=False)
+    out = console()
     for row in rows:
         if row.answer is not None:
             what = "found" if hasattr(row.answer, "boxes") else "best"
-            console.print(f"{row.image}: {len(row.answer)} {what} by {model}", style="bold", markup=False, soft_wrap=True)
+            out.print(f"{row.image}: {len(row.answer)} {what} by {model}", style="bold", soft_wrap=True)
             if len(row.answer):
-                console.print(_table(row.answer))
+                out.print(_table(row.answer))
             if row.drawn:
-                console.print(f"drawn: {row.drawn}", style="dim", markup=False, soft_wrap=True)
-            console.print()
+                out.print(f"drawn: {row.drawn}", style="dim", soft_wrap=True)
+            out.print()
 
 
 def _table(answer: Answer) -> Table:
