@@ -108,3 +108,105 @@ def test_the_users_own_module_is_the_same_network(root: Path, folder: Path, fron
     with torch.no_grad():
         for a, b in zip(own(image), frontend.module()(image), strict=True):
             torch.testing.assert_close(a, b)
+
+
+EVERY_LAYER = """\
+[net]
+width=64
+height=64
+channels=3
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=mish
+[convolutional]
+batch_normalize=1
+filters=8
+size=1
+stride=1
+pad=1
+activation=leaky
+[shortcut]
+from=-2
+activation=linear
+[route]
+layers=-1
+groups=2
+group_id=1
+[maxpool]
+size=2
+stride=2
+[convolutional]
+batch_normalize=1
+filters=16
+size=3
+stride=1
+pad=1
+activation=swish
+[maxpool]
+size=2
+stride=1
+[maxpool]
+size=5
+stride=1
+[convolutional]
+filters=14
+size=1
+stride=1
+activation=linear
+[yolo]
+mask=1,2
+anchors=4,6, 10,14, 23,27
+classes=2
+num=3
+[route]
+layers=-3
+[upsample]
+stride=2
+[route]
+layers=-1,3
+[convolutional]
+filters=7
+size=1
+stride=1
+activation=linear
+[yolo]
+mask=0
+anchors=4,6, 10,14, 23,27
+classes=2
+num=3
+scale_x_y=1.1
+"""
+
+
+def test_every_kind_of_layer_equals_opencvs(tmp_path: Path) -> None:
+    """The stride-1 max-pool pads right and bottom only; groups, shortcut, upsample, mish and swish."""
+    (tmp_path / "net.cfg").write_text(EVERY_LAYER)
+    network = Network(tmp_path / "net.cfg")
+    count = sum(t.numel() for name, t in network.state_dict().items() if not name.endswith("num_batches_tracked"))
+    random = np.random.default_rng(3)
+    floats = np.abs(random.normal(0.3, 0.3, count)).astype("<f4") * random.choice([-1, 1, 1], count).astype("<f4")
+    used = 0
+    for block in network.blocks:  # variances must be positive
+        for name, t in block.state_dict().items():
+            if name.startswith("1.running_var"):
+                channels = t.numel()
+                floats[used + 3 * channels : used + 4 * channels] = random.uniform(0.5, 2, channels)
+        used += sum(t.numel() for name, t in block.state_dict().items() if not name.endswith("num_batches_tracked"))
+    (tmp_path / "net.weights").write_bytes(np.array([0, 2, 5, 0, 0], "<i4").tobytes() + floats.tobytes())
+    frontend = Darknet(cfg=tmp_path / "net.cfg", weights=tmp_path / "net.weights")
+    image = random.random((1, 3, 64, 64)).astype(np.float32)
+    net = cv2.dnn.readNetFromDarknet(str(frontend.cfg), str(frontend.weights))
+    net.setInput(image)
+    oracle = np.concatenate([a.reshape(-1, 7) for a in net.forward(net.getUnconnectedOutLayersNames())])
+    interface = frontend.interface()
+    assert interface.head is not None
+    with torch.no_grad():
+        raw = {f"yolo_{i}": t.numpy() for i, t in enumerate(frontend.module()(torch.from_numpy(image)))}
+    assert {name: tuple(t.shape[1:]) for name, t in raw.items()} == {t.name: t.shape for t in interface.outputs}
+    boxes, _ = interface.head.reference(interface.inputs[0], raw)
+    centres = (boxes[0, :, :2] + boxes[0, :, 2:]) / 2 / 64
+    np.testing.assert_allclose(centres, oracle[:, :2], atol=1e-4)
