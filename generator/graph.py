@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 PROTOBUF_LIMIT = 2**31 - 2**24
 
 
-def load(path: Path) -> ModelProto:
-    """Read a model, its external data not followed. Raises CheckpointError where the file is not ONNX."""
+def load(path: Path, weights: bool = True) -> ModelProto:
+    """Read a model; without `weights` external data is not followed. Raises CheckpointError where the file is not ONNX."""
     try:
         model = onnx.load(path, load_external_data=False)
+        if weights:
+            _load_external(model, path)
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}", "name a readable ONNX file") from None
     except Exception as error:
@@ -30,6 +34,13 @@ def load(path: Path) -> ModelProto:
     if not model.graph.output:
         raise CheckpointError(f"{path}: not an ONNX model: it has no outputs", "is this the right file?")
     return model
+
+
+def _load_external(model: ModelProto, path: Path) -> None:
+    size = sum(int(entry.value) for init in model.graph.initializer for entry in init.external_data if entry.key == "length")
+    if size > PROTOBUF_LIMIT:
+        raise CheckpointError(f"{path}: {size / 2**30:.1f} GiB of weights", "models above 2 GiB are not supported yet")
+    onnx.load_external_data_for_model(model, str(path.parent))
 
 
 def save(model: ModelProto, path: Path) -> None:

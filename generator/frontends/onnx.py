@@ -23,7 +23,10 @@ class Onnx(Frontend):
         from generator.graph import load
 
         names = {
-            entry.value for init in load(self.file).graph.initializer for entry in init.external_data if entry.key == "location"
+            entry.value
+            for init in load(self.file, weights=False).graph.initializer
+            for entry in init.external_data
+            if entry.key == "location"
         }
         return [self.file, *(self._beside(name) for name in sorted(names))]
 
@@ -31,7 +34,7 @@ class Onnx(Frontend):
         """Inputs and outputs from the graph."""
         from generator.graph import interface, load
 
-        inputs, outputs = interface(load(self.file))
+        inputs, outputs = interface(load(self.file, weights=False))
         return Interface(inputs, outputs)
 
     def onnx_file(self) -> Path | None:
