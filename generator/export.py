@@ -42,7 +42,7 @@ def export(module: torch.nn.Module, interface: Interface, opset: int, path: Path
         except Exception as error:
             reasons.append(f"{name}: {_reason(error)}")
         else:
-            return f"{name} exporter" + (f" (the first choice refused: {reasons[0]})" if reasons else "")
+            return name + (f" (the first choice refused: {reasons[0]})" if reasons else "")
     raise ExportError(
         f"torch cannot export this module; {'; '.join(reasons)}", "rewrite that operation, or export to ONNX yourself"
     )

@@ -126,4 +126,11 @@ def _tree(templates: Iterable[str | None]) -> str:
 
 
 def _versions(names: Iterable[str]) -> dict[str, str]:
-    return {f"version of {name}": metadata.version(name) for name in names}
+    return {f"version of {name}": _version(name) for name in names}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"  # a step that needs it will say so

@@ -44,7 +44,7 @@ def _export(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
     else:
         for file in pipeline.spec.checkpoint.files():
             shutil.copyfile(file, output if file == source else output.parent / file.name)
-        used = "none: the checkpoint is ONNX"
+        used = "none, the checkpoint is ONNX"
     model = graph.checked(graph.load(output), "export")
     return {
         "exporter": used,
