@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from generator.answers import Classification, Detections
 from generator.cli import run
@@ -68,3 +70,29 @@ def test_what_is_on_the_photo_is_the_likeliest_class(root: Path, url: str, photo
     assert isinstance(found, Classification)
     assert found.labels[0] == label
     assert 0 < sum(found.scores) <= 1
+
+
+def blocks(root: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (root / "README.md").read_text(), re.S)
+
+
+def test_the_readmes_spec_is_the_one_that_is_built(root: Path) -> None:
+    (shown,) = blocks(root, "yaml")
+    assert yaml.safe_load(shown) == yaml.safe_load((root / "ensembles" / "yolov4_tiny.yaml").read_text())
+
+
+def test_the_readmes_python_runs(
+    root: Path, url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shown,) = blocks(root, "python")
+    monkeypatch.chdir(root)
+    exec(shown.replace("127.0.0.1:8001", url), {})
+    assert "bus" in capsys.readouterr().out
+
+
+def test_every_command_of_the_readme_exists(root: Path) -> None:
+    named = set(re.findall(r"triton-repo ([a-z]+)", (root / "README.md").read_text())) - {"generator", "pipeline"}
+    commands = {path.stem for path in (root / "generator" / "commands").glob("*.py")} - {"__init__"}
+    assert named == commands
+    targets = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"`?make ([a-z-]+)", (root / "README.md").read_text())) <= targets | {"on"}
