@@ -39,7 +39,7 @@ def load_all(paths: Sequence[Path]) -> list[tuple[Path, Spec]]:
     loaded = [(path, load(path)) for path in paths]
     owner: dict[str, Path] = {}
     for path, spec in loaded:
-        for name in {spec.name, *(f"{spec.name}_{part}" for part in ("preprocess", "model", "postprocess") if spec.preprocess)}:
+        for name in [spec.name, *(f"{spec.name}_{part}" for part in ("preprocess", "model", "postprocess") if spec.preprocess)]:
             if name in owner:
                 raise SpecError(
                     f"{path}:{line_of(path, ('name',))}: name: the model {name!r} is already made by {owner[name]}", "rename one"
