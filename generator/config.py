@@ -4,55 +4,86 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from generator import model_config
+from generator.draft import DEFAULT, MODEL, Draft, Origin
 from generator.tensors import Tensor, config_dtype
 
 if TYPE_CHECKING:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig
-
     from generator.pipeline import Part, Pipeline
+    from generator.plugin import Model
 
 
-def part_config(pipeline: Pipeline, part: Part) -> ModelConfig:
+def drafts(pipeline: Pipeline) -> dict[str, Draft]:
+    """Model name -> config, in the order of the data, the ensemble last."""
+    made = {part.name: part_config(pipeline, part) for part in pipeline.parts}
+    if pipeline.spec.preprocess is not None:
+        made[pipeline.spec.name] = ensemble_config(pipeline)
+    return made
+
+
+def part_config(pipeline: Pipeline, part: Part) -> Draft:
     """A step's config."""
-    config = _tensors(part.name, pipeline.max_batch_size, part)
+    draft, spec = _tensors(pipeline, part), pipeline.spec
+    config = draft.config
     if part.template is None:
-        pipeline.spec.target.configure(config)
+        spec.target.configure(config)
+        origin = _said(spec, "target")
     else:
         config.backend = "python"
         config.default_model_filename = "model.py"
+        origin = Origin("spec", (part.role,))
+    for path in ("platform", "backend", "default_model_filename", "optimization", "parameters"):
+        draft.note(path, origin)
     for key, value in part.parameters.items():
         config.parameters[key].string_value = value
     config.instance_group.add(count=part.instances, kind="KIND_CPU")
-    batching = pipeline.spec.serving.dynamic_batching
-    if batching is not None and pipeline.max_batch_size > 0:
-        config.dynamic_batching.SetInParent()
-        config.dynamic_batching.preferred_batch_size.extend(batching.preferred_batch_sizes)
-        config.dynamic_batching.max_queue_delay_microseconds = batching.max_queue_delay_us
-    return config
+    draft.note("instance_group", _said(spec.serving.instances, part.role, ("serving", "instances")))
+    _batching(pipeline, draft)
+    return draft
 
 
-def ensemble_config(pipeline: Pipeline) -> ModelConfig:
+def ensemble_config(pipeline: Pipeline) -> Draft:
     """The ensemble's config: its steps and the tensors between them."""
-    config = _tensors(pipeline.spec.name, pipeline.max_batch_size, pipeline.served)
-    config.platform = "ensemble"
+    draft = _tensors(pipeline, pipeline.served)
+    draft.config.platform = "ensemble"
     for part in pipeline.parts:
-        step = config.ensemble_scheduling.step.add(model_name=part.name, model_version=-1)
+        step = draft.config.ensemble_scheduling.step.add(model_name=part.name, model_version=-1)
         for edge in pipeline.edges:
             if edge.target == part.name:
                 step.input_map[edge.consumed.name] = edge.key
             if edge.source == part.name:
                 step.output_map[edge.produced.name] = edge.key
-    return config
+    draft.note("platform", Origin("spec", ("preprocess",)))
+    draft.note("ensemble_scheduling", MODEL)
+    return draft
 
 
-def _tensors(name: str, max_batch_size: int, part: Part) -> ModelConfig:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-    config = ModelConfig(name=name, max_batch_size=max_batch_size)
-    for target, tensors in ((config.input, part.inputs), (config.output, part.outputs)):
+def _tensors(pipeline: Pipeline, part: Part) -> Draft:
+    draft = Draft(model_config.new(name=part.name, max_batch_size=pipeline.max_batch_size))
+    draft.note("name", Origin("spec", ("name",)))
+    draft.note("max_batch_size", _said(pipeline.spec.serving, "max_batch_size", ("serving",)))
+    for name, tensors in (("input", part.inputs), ("output", part.outputs)):
+        draft.note(name, MODEL if part.role == "model" else Origin("spec", (part.role,) if part.template else ("preprocess",)))
         for tensor in tensors:
-            target.add(name=tensor.name, data_type=config_dtype(tensor.dtype), dims=_dims(tensor, max_batch_size))
-    return config
+            dims = _dims(tensor, pipeline.max_batch_size)
+            getattr(draft.config, name).add(name=tensor.name, data_type=config_dtype(tensor.dtype), dims=dims)
+    return draft
+
+
+def _batching(pipeline: Pipeline, draft: Draft) -> None:
+    batching = pipeline.spec.serving.dynamic_batching
+    if batching is None or pipeline.max_batch_size == 0:
+        return
+    target = draft.config.dynamic_batching
+    target.SetInParent()
+    target.preferred_batch_size.extend(batching.preferred_batch_sizes)
+    target.max_queue_delay_microseconds = batching.max_queue_delay_us
+    draft.note("dynamic_batching", _said(pipeline.spec.serving, "dynamic_batching", ("serving",)))
+
+
+def _said(model: Model, name: str, above: tuple[str, ...] = ()) -> Origin:
+    """The user's word where the YAML says `name`, else our default."""
+    return Origin("spec", (*above, name)) if name in model.model_fields_set else DEFAULT
 
 
 def _dims(tensor: Tensor, max_batch_size: int) -> list[int]:

@@ -24,7 +24,10 @@ _SURGERY = (
     ("onnx", "onnx-graphsurgeon", "onnxscript", "numpy"),
     ("surgery.py", "builder.py", "graph.py", "passes/image_input.py", "passes/fold_constants.py", "tensors.py"),
 )
-_REPOSITORY = (("tritonclient", "protobuf", "jinja2"), ("config.py", "repository.py", "pipeline.py", "pbtxt.py", "tensors.py"))
+_REPOSITORY = (
+    ("tritonclient", "protobuf", "jinja2"),
+    ("config.py", "draft.py", "serving.py", "repository.py", "pipeline.py", "pbtxt.py", "tensors.py"),
+)
 
 
 @dataclass(frozen=True)

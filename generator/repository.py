@@ -14,6 +14,7 @@ from typing import Any
 
 import generator
 from generator import config, lock, paths, pbtxt
+from generator.draft import Draft
 from generator.errors import RepositoryError
 from generator.pipeline import Part, Pipeline
 from generator.plan import file_digest
@@ -103,17 +104,17 @@ def _part(pipeline: Pipeline, part: Part, onnx: Path, folder: Path) -> None:
     labels = pipeline.spec.postprocess.labels if pipeline.spec.postprocess else None
     if labels is not None and part.role == "postprocess":
         shutil.copyfile(labels, folder / "labels.txt")
-    _describe(pipeline, part, folder, what, pbtxt.text(config.part_config(pipeline, part)))
+    _describe(pipeline, part, folder, what, config.part_config(pipeline, part))
 
 
 def _ensemble(pipeline: Pipeline, folder: Path) -> None:
     (folder / str(pipeline.spec.serving.version)).mkdir(parents=True)
     what = "An ensemble: one encoded picture (JPEG, PNG) a batch row in, the answer out."
-    _describe(pipeline, pipeline.served, folder, what, pbtxt.text(config.ensemble_config(pipeline)))
+    _describe(pipeline, pipeline.served, folder, what, config.ensemble_config(pipeline))
 
 
-def _describe(pipeline: Pipeline, part: Part, folder: Path, what: str, config_text: str) -> None:
-    (folder / "config.pbtxt").write_text(config_text, encoding="utf-8")
+def _describe(pipeline: Pipeline, part: Part, folder: Path, what: str, draft: Draft) -> None:
+    (folder / "config.pbtxt").write_text(pbtxt.text(draft.config), encoding="utf-8")
     steps = [p.name for p in pipeline.parts] if part is pipeline.served and pipeline.spec.preprocess else []
     (folder / "README.md").write_text(_render(
         "readme/model.md.j2", part=part, what=what, version=generator.__version__, spec_name=pipeline.path.name,
