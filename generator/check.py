@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from generator import model_config, model_files, pbtxt
 from generator.completion import completed
 from generator.draft import parent
 from generator.errors import RepositoryError
 from generator.findings import Finding
-from generator.rules import Model, Rule, Signature, Version, World, all_rules
+from generator.rules import Model, Rule, Signature, World, all_rules, ensemble
 
 
 def check(world: World, rules: Iterable[Rule] | None = None) -> list[Finding]:
@@ -26,11 +27,30 @@ def check(world: World, rules: Iterable[Rule] | None = None) -> list[Finding]:
         for rule in (all_rules() if rules is None else rules)
         for problem in rule.find(model, world)
     ]
+    found += _downstream(world, {f.model for f in found if f.level == "error"})
     return sorted(found, key=lambda f: (f.level != "error", f.model, f.where, f.rule))
 
 
-def read(repository: Path, *, server: Version = (), gpus: int | None = None, strict: bool = False) -> tuple[World, list[Finding]]:
-    """A repository on disk, and a finding for each config that cannot be read. Raises RepositoryError where there is none."""
+def _downstream(world: World, refused: set[str]) -> list[Finding]:
+    """Ensembles that are refused because a model that they call is: one finding each, the nearest cause."""
+    found: list[Finding] = []
+    while True:
+        bad = frozenset(refused | world.broken)
+        new = [(m, p) for m in world.models.values() if m.name not in refused and (p := ensemble.refused_step(m, bad))]
+        if not new:
+            return found
+        source = "core, src/model_repository_manager/model_repository_manager.cc, CheckNode"
+        for model, problem in new:
+            where = model.where(problem.field)
+            found.append(Finding("error", "ensemble/step_refused", model.name, *problem, where=where, source=source))
+            refused.add(model.name)
+
+
+def read(repository: Path, **assumed: Any) -> tuple[World, list[Finding]]:
+    """A repository on disk, and a finding for each config that cannot be read. Raises RepositoryError where there is none.
+
+    `assumed` says what is known of the server: the fields of `World` (server, gpus, backends, strict).
+    """
     if not repository.is_dir():
         raise RepositoryError(f"{repository}: no such folder", "name a model repository: a folder of model folders")
     models, broken, findings = {}, set(), []
@@ -42,7 +62,7 @@ def read(repository: Path, *, server: Version = (), gpus: int | None = None, str
             findings.append(_unreadable(folder, error))
     if not models and not broken:
         raise RepositoryError(f"{repository}: holds no model folder", "name the folder that holds the model folders")
-    return World(models, frozenset(broken), server, gpus, strict), findings
+    return World(models, frozenset(broken), **assumed), findings
 
 
 def _unreadable(folder: Path, error: RepositoryError) -> Finding:
@@ -64,7 +84,7 @@ def _model(folder: Path) -> Model:
         source = pbtxt.source(path)
         said, where = pbtxt.parse(source, str(path)), _in_file(path, source)
     return Model(
-        folder.name, completed(said, folder.name), said, files, frozenset(folders),
+        folder.name, completed(said, folder.name, files, folders), said, files, frozenset(folders),
         written=path.is_file(), where=where, signature=_signatures(folder, files),
     )  # fmt: skip
 

@@ -22,6 +22,25 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 
 
+class Written(float):
+    """A number with a point that remembers how it was written: 24.10 is not 24.1 where it names a release."""
+
+    text: str
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as it is, with numbers as written."""
+
+
+def _written(loader: _Loader, node: yaml.ScalarNode) -> Written:
+    number = Written(loader.construct_yaml_float(node))
+    number.text = str(node.value)
+    return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _written)
+
+
 def load(path: Path) -> Spec:
     """Read one spec. Raises SpecError with the file and line of the first mistake, and all others below it."""
     root = _compose(path)
@@ -87,11 +106,16 @@ def _refuse_tricks(path: Path, text: bytes) -> None:
 
 def _refuse_duplicates(path: Path, node: yaml.Node) -> None:
     for mapping in _mappings(node):
-        seen: set[str] = set()
+        seen: set[Any] = set()
         for key, _ in mapping.value:
-            if key.value in seen:
-                raise SpecError(f"{path}:{key.start_mark.line + 1}: {key.value!r} is said twice", "remove one")
-            seen.add(key.value)
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise SpecError(f"{path}:{line}: a list or a mapping cannot be a key", "write `key: value`")
+            # a key that is plain text needs no constructor; 7.1 and 7.10 are one number
+            value = key.value if key.tag.rpartition(":")[2] in ("str", "merge", "value") else _construct(path, key)
+            if value in seen or key.value in seen:
+                raise SpecError(f"{path}:{line}: {key.value!r} is said twice", "remove one")
+            seen |= {value, key.value}
 
 
 def _mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:
@@ -108,7 +132,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _construct(path: Path, node: yaml.Node) -> Any:
-    loader = yaml.SafeLoader("")
+    loader = _Loader("")
     try:
         return loader.construct_document(node)
     except yaml.constructor.ConstructorError as error:
@@ -123,13 +147,18 @@ def _line(node: yaml.Node, loc: Loc) -> int:
     line = node.start_mark.line + 1
     for step in loc:
         if isinstance(node, yaml.MappingNode):
-            pair = next(((key, value) for key, value in node.value if key.value == step), None)
+            pair = _pair(node, step)
             if pair:
                 line, node = pair[0].start_mark.line + 1, pair[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
             node = node.value[step]
             line = node.start_mark.line + 1
     return line
+
+
+def _pair(node: yaml.MappingNode, step: int | str) -> tuple[yaml.Node, yaml.Node] | None:
+    """Key and value under `step`, which may be a number where the key is one."""
+    return next(((key, value) for key, value in node.value if key.value == str(step)), None)
 
 
 def _message(path: Path, root: yaml.Node, detail: ErrorDetails) -> str:
@@ -153,7 +182,7 @@ def _without_tags(root: yaml.Node, loc: Loc, kind: str) -> Loc:
     node, kept = root, []
     for index, step in enumerate(loc):
         if isinstance(node, yaml.MappingNode):
-            child = next((value for key, value in node.value if key.value == step), None)
+            child = (_pair(node, step) or (None, None))[1]
             last = index == len(loc) - 1
             if child is None and not (last and kind in ("missing", "extra_forbidden")):
                 continue

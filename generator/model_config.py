@@ -47,3 +47,9 @@ def descriptor() -> Descriptor:
     """What fields ModelConfig has, and so on down."""
     found: Descriptor = schema().ModelConfig.DESCRIPTOR
     return found
+
+
+def data_type(number: int) -> str:
+    """11 -> TYPE_FP32."""
+    name: str = schema().DataType.Name(number)
+    return name

@@ -180,6 +180,11 @@ class Server:
         return self._running().pid
 
     @property
+    def ended(self) -> bool:
+        """Did the server end by itself since it was started?"""
+        return self._process is not None and self._process.poll() is not None
+
+    @property
     def http_url(self) -> str:
         """host:port for tritonclient.http; put http:// in front for other clients."""
         return self._url("http_port")

@@ -26,6 +26,11 @@ _DTYPES: dict[str, tuple[str, str, int]] = {
 }
 _FROM_ONNX = {onnx: name for name, (_, _, onnx) in _DTYPES.items()}
 
+_BYTES = {
+    "TYPE_BOOL": 1, "TYPE_UINT8": 1, "TYPE_UINT16": 2, "TYPE_UINT32": 4, "TYPE_UINT64": 8, "TYPE_INT8": 1, "TYPE_INT16": 2,
+    "TYPE_INT32": 4, "TYPE_INT64": 8, "TYPE_FP16": 2, "TYPE_FP32": 4, "TYPE_FP64": 8, "TYPE_BF16": 2,
+}  # fmt: skip
+
 DTYPES = tuple(_DTYPES)
 
 
@@ -42,6 +47,11 @@ def numpy_dtype(dtype: str) -> str:
 def onnx_dtype(dtype: str) -> int:
     """`FP32` -> 1, the number in onnx.TensorProto.DataType."""
     return _DTYPES[dtype][2]
+
+
+def byte_size(config_name: str) -> int:
+    """`TYPE_FP32` -> 4, the bytes of an element; 0 where it has no fixed size (TYPE_STRING, TYPE_INVALID)."""
+    return _BYTES.get(config_name, 0)
 
 
 def from_onnx_dtype(number: int) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from generator.findings import Level
 
 if TYPE_CHECKING:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig
+    from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInput
 
     from generator.tensors import Tensor
 
@@ -72,8 +73,37 @@ class Model:
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """The version folders, ascending: names that are numbers above 0 (model_repository.md, "Model Versions")."""
-        return tuple(sorted(int(name) for name in self.folders if name.isascii() and name.isdigit() and not name.startswith("0")))
+        """The versions that lie in the folder, ascending, as the server counts them."""
+        return tuple(sorted(number for name in self.folders if (number := version_of(name)) is not None))
+
+    @property
+    def served(self) -> tuple[int, ...]:
+        """The versions that its version policy has the server load, ascending."""
+        policy, found = self.config.version_policy, self.versions
+        kind = policy.WhichOneof("policy_choice")
+        if kind == "specific":
+            return tuple(version for version in found if version in policy.specific.versions)
+        if kind == "all":
+            return found
+        count = policy.latest.num_versions if kind == "latest" else 1
+        return found[-count:] if count else ()
+
+
+#: Sub-folders of a model that hold no version (core, src/constants.h).
+NO_VERSIONS = ("warmup", "initial_state", "configs")
+_NUMBER = re.compile(r"\s*([+-]?\d+)")
+
+
+def version_of(folder: str) -> int | None:
+    """The version that the server reads out of a sub-folder's name; None where it passes over it.
+
+    As core's src/model_repository_manager/model_lifecycle.cc, VersionsToLoad: no leading zeros, then std::stoll, which reads
+    the number a name begins with.
+    """
+    if "/" in folder or folder in NO_VERSIONS or (len(folder) > 1 and folder.startswith("0")):
+        return None
+    number = _NUMBER.match(folder)
+    return int(number[1]) if number else None
 
 
 @dataclass(frozen=True)
@@ -87,6 +117,8 @@ class World:
     server: Version = ()
     #: How many GPUs the server sees; None: not known, so GPU instances are not refused.
     gpus: int | None = None
+    #: The backends that the server has; None: not known, so none is refused.
+    backends: frozenset[str] | None = None
     #: Does the server forbid itself to complete configs (--disable-auto-complete-config)?
     strict: bool = False
 
@@ -109,6 +141,38 @@ class Rule:
 def rule(name: str, *, source: str, level: Level = "error") -> Callable[[Callable[[Model, World], Iterator[Problem]]], Rule]:
     """Make a function a rule. `source` is the upstream document or file and function that states it."""
     return lambda find: Rule(name, level, source, find)
+
+
+def tensors(config: ModelConfig) -> Iterator[tuple[str, ModelInput]]:
+    """Field path and message of every input, then of every output."""
+    for index, tensor in enumerate(config.input):
+        yield f"input[{index}]", tensor
+    for index, tensor in enumerate(config.output):
+        yield f"output[{index}]", tensor
+
+
+def completable(model: Model, world: World) -> bool:
+    """May the backend still fill in what inputs and outputs leave out? Then their absence is no mistake."""
+    if world.strict:
+        return False
+    if model.config.backend != "python":
+        return model.config.backend in ("onnxruntime", "tensorrt", "tensorflow", "openvino")
+    return any("auto_complete_config" in text(model, name) for name in model.files if name.endswith(".py"))
+
+
+def text(model: Model, name: str) -> str:
+    """The text of a file in the model folder; empty where it is not there yet or is none."""
+    path = model.files.get(name)
+    try:
+        return path.read_text(encoding="utf-8", errors="replace") if path else ""
+    except OSError:
+        return ""
+
+
+def listed(names: Iterable[str], nothing: str = "none") -> str:
+    """`one of a, b`, for what was expected."""
+    found = sorted(names)
+    return f"one of {', '.join(found)}" if found else nothing
 
 
 @functools.cache
