@@ -6,17 +6,21 @@ findings += check(world)
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from generator import model_config, model_files, pbtxt
-from generator.completion import completed
+from generator.completion import completed, from_signature
 from generator.draft import parent
 from generator.errors import RepositoryError
 from generator.findings import Finding
-from generator.rules import Model, Rule, Signature, World, all_rules, ensemble
+from generator.rules import Files, Model, Rule, Signature, World, all_rules, ensemble
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
 def check(world: World, rules: Iterable[Rule] | None = None) -> list[Finding]:
@@ -56,7 +60,7 @@ def read(repository: Path, **assumed: Any) -> tuple[World, list[Finding]]:
     models, broken, findings = {}, set(), []
     for folder in sorted(p for p in repository.iterdir() if p.is_dir() and not p.name.startswith(".")):
         try:
-            models[folder.name] = _model(folder)
+            models[folder.name] = _model(folder, strict=bool(assumed.get("strict")))
         except RepositoryError as error:
             broken.add(folder.name)
             findings.append(_unreadable(folder, error))
@@ -71,7 +75,7 @@ def _unreadable(folder: Path, error: RepositoryError) -> Finding:
     return Finding("error", "config/syntax", folder.name, "", what, expected, error.remedy, where or str(folder))
 
 
-def _model(folder: Path) -> Model:
+def _model(folder: Path, *, strict: bool) -> Model:
     files: dict[str, Path | None] = {}
     folders: set[str] = set()
     for root, names, entries in os.walk(folder, followlinks=True):
@@ -83,10 +87,12 @@ def _model(folder: Path) -> Model:
     if path.is_file():
         source = pbtxt.source(path)
         said, where = pbtxt.parse(source, str(path)), _in_file(path, source)
-    return Model(
-        folder.name, completed(said, folder.name, files, folders), said, files, frozenset(folders),
-        written=path.is_file(), where=where, signature=_signatures(folder, files),
-    )  # fmt: skip
+    config = completed(said, folder.name, files, folders)
+    signature = _signatures(config, files)
+    model = Model(folder.name, config, said, files, frozenset(folders), path.is_file(), where, signature)
+    if not strict and model.served:
+        from_signature(config, signature(model.served[-1]))
+    return model
 
 
 def _in_folder(folder: Path) -> Callable[[str], str]:
@@ -105,5 +111,5 @@ def _in_file(path: Path, source: str) -> Callable[[str], str]:
     return where
 
 
-def _signatures(folder: Path, files: dict[str, Path | None]) -> Callable[[int], Signature | None]:
-    return lambda version: model_files.signature(folder.name, files, version)
+def _signatures(config: ModelConfig, files: Files) -> Callable[[int], Signature | None]:
+    return functools.cache(lambda version: model_files.signature(config, files, version))

@@ -97,17 +97,18 @@ def _fill(config: ModelConfig, known: Known) -> None:
 
 
 def from_signature(config: ModelConfig, signature: Signature | None) -> None:
-    """Fill in what the onnxruntime backend reads from the file (onnxruntime_backend, src/onnxruntime.cc, AutoCompleteConfig)."""
-    if config.backend != "onnxruntime" or signature is None:
+    """Fill in what the onnxruntime backend reads from the file where inputs or outputs are left out altogether.
+
+    As onnxruntime_backend, src/onnxruntime.cc, AutoCompleteConfig, AutoCompleteMaxBatch and AutoCompleteIO.
+    """
+    given = len(config.input) + len(config.batch_input)
+    if config.backend != "onnxruntime" or signature is None or (given and config.output):
         return
-    tensors = (*signature.inputs, *signature.outputs)
-    may_batch = all(tensor.batched for tensor in tensors)
-    bare = not config.input and not config.output
-    if config.max_batch_size == 0 and may_batch and bare:
+    if config.max_batch_size == 0 and all(tensor.batched for tensor in (*signature.inputs, *signature.outputs)):
         config.max_batch_size = DEFAULT_MAX_BATCH_SIZE
     for target, found in ((config.input, signature.inputs), (config.output, signature.outputs)):
-        if target:
-            continue
-        for tensor in found:
+        for tensor in found if not len(target) else ():
             dims = [-1, *tensor.shape] if tensor.batched and not config.max_batch_size else list(tensor.shape)
-            target.add(name=tensor.name, data_type=config_dtype(tensor.dtype), dims=dims or [1])
+            added = target.add(name=tensor.name, data_type=config_dtype(tensor.dtype), dims=dims or [1])
+            if not dims and config.max_batch_size:
+                added.reshape.SetInParent()

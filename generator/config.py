@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from generator import model_config
-from generator.draft import DEFAULT, MODEL, Draft, Origin
+from generator import config_merge, config_serving, model_config
+from generator.config_serving import said
+from generator.draft import MODEL, Draft, Origin
 from generator.tensors import Tensor, config_dtype
 
 if TYPE_CHECKING:
     from generator.pipeline import Part, Pipeline
-    from generator.plugin import Model
 
 
 def drafts(pipeline: Pipeline) -> dict[str, Draft]:
@@ -27,7 +27,7 @@ def part_config(pipeline: Pipeline, part: Part) -> Draft:
     config = draft.config
     if part.template is None:
         spec.target.configure(config)
-        origin = _said(spec, "target")
+        origin = said(spec, "target")
     else:
         config.backend = "python"
         config.default_model_filename = "model.py"
@@ -36,9 +36,9 @@ def part_config(pipeline: Pipeline, part: Part) -> Draft:
         draft.note(path, origin)
     for key, value in part.parameters.items():
         config.parameters[key].string_value = value
-    config.instance_group.add(count=part.instances, kind="KIND_CPU")
-    draft.note("instance_group", _said(spec.serving.instances, part.role, ("serving", "instances")))
-    _batching(pipeline, draft)
+    config_serving.instances(draft, spec.serving, part.role)
+    config_serving.batching(draft, spec.serving)
+    config_merge.merge(pipeline, part, draft)
     return draft
 
 
@@ -55,35 +55,22 @@ def ensemble_config(pipeline: Pipeline) -> Draft:
                 step.output_map[edge.produced.name] = edge.key
     draft.note("platform", Origin("spec", ("preprocess",)))
     draft.note("ensemble_scheduling", MODEL)
+    config_merge.merge(pipeline, pipeline.served, draft)
     return draft
 
 
 def _tensors(pipeline: Pipeline, part: Part) -> Draft:
-    draft = Draft(model_config.new(name=part.name, max_batch_size=pipeline.max_batch_size))
+    size = pipeline.batch_size(part.role)
+    draft = Draft(model_config.new(name=part.name, max_batch_size=size))
     draft.note("name", Origin("spec", ("name",)))
-    draft.note("max_batch_size", _said(pipeline.spec.serving, "max_batch_size", ("serving",)))
+    draft.note("max_batch_size", said(pipeline.spec.serving, "max_batch_size", ("serving",)))
+    config_serving.versions(draft, pipeline.spec.serving)
     for name, tensors in (("input", part.inputs), ("output", part.outputs)):
         draft.note(name, MODEL if part.role == "model" else Origin("spec", (part.role,) if part.template else ("preprocess",)))
         for tensor in tensors:
-            dims = _dims(tensor, pipeline.max_batch_size)
+            dims = _dims(tensor, size)
             getattr(draft.config, name).add(name=tensor.name, data_type=config_dtype(tensor.dtype), dims=dims)
     return draft
-
-
-def _batching(pipeline: Pipeline, draft: Draft) -> None:
-    batching = pipeline.spec.serving.dynamic_batching
-    if batching is None or pipeline.max_batch_size == 0:
-        return
-    target = draft.config.dynamic_batching
-    target.SetInParent()
-    target.preferred_batch_size.extend(batching.preferred_batch_sizes)
-    target.max_queue_delay_microseconds = batching.max_queue_delay_us
-    draft.note("dynamic_batching", _said(pipeline.spec.serving, "dynamic_batching", ("serving",)))
-
-
-def _said(model: Model, name: str, above: tuple[str, ...] = ()) -> Origin:
-    """The user's word where the YAML says `name`, else our default."""
-    return Origin("spec", (*above, name)) if name in model.model_fields_set else DEFAULT
 
 
 def _dims(tensor: Tensor, max_batch_size: int) -> list[int]:

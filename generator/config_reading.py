@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import math
 import struct
@@ -9,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from generator.descriptors import entry, exclusive, is_map, limits, scalar, takes_text, type_name
+from generator.descriptors import entry, exclusive, is_map, limits, only_scalar, scalar, type_name
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
     from generator.draft import Loc
 
@@ -39,10 +40,15 @@ class Reading:
 
     def _mistake(self, loc: tuple[Any, ...], value: Any, text: str) -> None:
         # pydantic takes texts and numbers only; YAML's keys can also be truth values, dates and nothing
-        place = tuple(step if isinstance(step, int | str) and not isinstance(step, bool) else str(step) for step in loc)
+        steps = (getattr(step, "text", step) for step in loc)
+        place = tuple(step if isinstance(step, int | str) and not isinstance(step, bool) else str(step) for step in steps)
         self.mistakes.append(Mistake(place, value, text))
 
     def message(self, descriptor: Descriptor, said: Any, loc: Loc) -> Any:
+        """The fields of one message, or the value of its only scalar."""
+        only = only_scalar(descriptor)
+        if only is not None and not isinstance(said, Mapping):
+            return self._text(said, loc) if only.type == only.TYPE_STRING else self._one(only, said, loc)
         if not isinstance(said, Mapping):
             return self._wrong(loc, said, f"a mapping of the fields of {descriptor.name} ({{}} for an empty one)")
         known = descriptor.fields_by_name
@@ -85,48 +91,52 @@ class Reading:
         return self._one(field, key, loc)
 
     def _entry(self, field: FieldDescriptor, value: Any, loc: Loc) -> Any:
-        if takes_text(field) and not isinstance(value, dict):
-            return self._text(value, loc, f"a text, or a mapping of the fields of {type_name(field)}")
         if field.type == field.TYPE_STRING:
             return self._text(value, loc)
         return self._one(field, value, loc)
 
-    def _text(self, value: Any, loc: Loc, expected: str = "a text") -> Any:
+    def _text(self, value: Any, loc: Loc) -> Any:
         """A string, or a number as it was written. A truth value is refused: YAML reads YES, on and true alike."""
         if isinstance(value, bool):
-            return self._wrong(loc, value, f"{expected}; YAML reads yes, on and true alike, so quote it as it shall be sent")
+            return self._wrong(loc, value, "a text; YAML reads yes, on and true alike, so quote what shall be written")
         if isinstance(value, int | float):
             return str(getattr(value, "text", value))
-        return self._string(value, loc, expected)
+        return self._string(value, loc)
 
     def _one(self, field: FieldDescriptor, value: Any, loc: Loc) -> Any:
         if field.message_type is not None:
             return self.message(field.message_type, value, loc)
         if field.enum_type is not None:
-            return self._enum(field, value, loc)
+            return self._enum(field.enum_type, value, loc)
         if field.type == field.TYPE_STRING:
             return self._string(value, loc)
         if field.type == field.TYPE_BYTES:
-            return value if isinstance(value, bytes) else self._wrong(loc, value, "bytes, in YAML !!binary and base64")
+            return self._bytes(value, loc)
         if field.type == field.TYPE_BOOL:
             return value if isinstance(value, bool) else self._wrong(loc, value, "true or false")
         if field.type in (field.TYPE_FLOAT, field.TYPE_DOUBLE):
             return self._float(field, value, loc)
         return self._int(field, value, loc)
 
-    def _enum(self, field: FieldDescriptor, value: Any, loc: Loc) -> Any:
-        names = field.enum_type.values_by_name
+    def _enum(self, kind: EnumDescriptor, value: Any, loc: Loc) -> Any:
+        names = kind.values_by_name
         if isinstance(value, str) and value in names:
             return value
-        return self._wrong(loc, value, f"a name of {field.enum_type.name}; {close(value, names)}")
+        return self._wrong(loc, value, f"a name of {kind.name}; {close(value, names)}")
 
-    def _string(self, value: Any, loc: Loc, expected: str = "a text") -> Any:
+    def _string(self, value: Any, loc: Loc) -> Any:
         if not isinstance(value, str):
             quote = f"; quote it: {str(getattr(value, 'text', value))!r}" if isinstance(value, int | float) else ""
-            return self._wrong(loc, value, expected + quote)
+            return self._wrong(loc, value, f"a text{quote}")
         if any("\ud800" <= character <= "\udfff" for character in value):
             return self._wrong(loc, value, "text that UTF-8 can carry, without half of a surrogate pair")
         return str(value)
+
+    def _bytes(self, value: Any, loc: Loc) -> Any:
+        try:
+            return value if isinstance(value, bytes) else base64.b64decode(value, validate=True)
+        except (ValueError, TypeError):
+            return self._wrong(loc, value, "bytes in base64")
 
     def _float(self, field: FieldDescriptor, value: Any, loc: Loc) -> Any:
         """YAML 1.1 reads 1e-3 as a text, so the text of a number is taken."""
@@ -153,8 +163,6 @@ def _number(value: Any) -> float | None:
         return None
 
 
-
-
 def close(name: object, known: Iterable[str]) -> str:
     """`did you mean 'x'?`, or what there is."""
     names = list(known)
@@ -164,6 +172,11 @@ def close(name: object, known: Iterable[str]) -> str:
         return f"did you mean {found[0]!r}?"
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"known here: {', '.join(sorted(names)[:_LISTED])}{more}"
+
+
+def listing(names: Iterable[str]) -> str:
+    """`one of a, b`."""
+    return f"one of {', '.join(sorted(names))}"
 
 
 def short(value: Any) -> str:

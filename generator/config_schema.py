@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from generator.descriptors import entry, is_map, limits, takes_text
+from generator.descriptors import entry, is_map, limits, only_scalar
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+#: A number stands for its text in the values of a map.
+_TEXT = {"type": ["string", "number"]}
+
 
 def json_schema(descriptor: Descriptor) -> dict[str, Any]:
-    """A message: a closed mapping. That only one member of a oneof may be said is left to `triton-repo`, whose message is clearer."""
+    """A message: a closed mapping. Which members of a oneof exclude each other is left to `triton-repo`, which says it better."""
     fields = {field.name: _field(field) for field in descriptor.fields}
-    return {"type": "object", "title": descriptor.name, "properties": fields, "additionalProperties": False}
+    made = {"type": "object", "title": descriptor.name, "properties": fields, "additionalProperties": False}
+    only = only_scalar(descriptor)
+    if only is None:
+        return made
+    return {"anyOf": [_TEXT if only.type == only.TYPE_STRING else _one(only), made]}
 
 
 def _field(field: FieldDescriptor) -> dict[str, Any]:
@@ -23,12 +30,8 @@ def _field(field: FieldDescriptor) -> dict[str, Any]:
 
 
 def _map(key: FieldDescriptor, value: FieldDescriptor) -> dict[str, Any]:
-    text = takes_text(value) or value.type == value.TYPE_STRING
-    one = {"anyOf": [{"type": ["string", "number"]}, _one(value)]} if takes_text(value) else {"type": ["string", "number"]}
-    made: dict[str, Any] = {"type": "object", "additionalProperties": one if text else _one(value)}
-    if key.type != key.TYPE_STRING:
-        made["propertyNames"] = {"pattern": "^-?[0-9]+$"}
-    return made
+    made = {"type": "object", "additionalProperties": _TEXT if value.type == value.TYPE_STRING else _one(value)}
+    return made if key.type == key.TYPE_STRING else {**made, "propertyNames": {"pattern": "^-?[0-9]+$"}}
 
 
 def _one(field: FieldDescriptor) -> dict[str, Any]:

@@ -7,16 +7,31 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
+    from google.protobuf.message import Message
 
-#: What a plain text stands for where a map's values are messages: `parameters: {key: text}`.
-SHORT = "string_value"
+
+def field_of(message: Message, name: str) -> FieldDescriptor:
+    """The field of that name. Raises KeyError."""
+    found: FieldDescriptor = message.DESCRIPTOR.fields_by_name[name]  # type: ignore[assignment]
+    return found
+
+
+def message_of(field: FieldDescriptor) -> Descriptor:
+    """The message that a field holds."""
+    assert field.message_type is not None
+    return field.message_type
+
+
+def is_message(field: FieldDescriptor) -> bool:
+    """Does it hold one message?"""
+    return field.message_type is not None and not field.is_repeated
 
 
 def exclusive(descriptor: Descriptor) -> Iterator[list[str]]:
     """The names of fields of which only one can be set: real oneofs, not the compiler's own for `optional`."""
     for oneof in descriptor.oneofs:
         names = [f.name for f in oneof.fields]
-        if len(names) > 1 or not oneof.name.startswith("_"):
+        if len(names) > 1:
             yield names
 
 
@@ -27,12 +42,14 @@ def is_map(field: FieldDescriptor) -> bool:
 
 def entry(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor]:
     """Key and value of a map field."""
-    return field.message_type.fields_by_name["key"], field.message_type.fields_by_name["value"]
+    fields = message_of(field).fields_by_name
+    return fields["key"], fields["value"]
 
 
-def takes_text(field: FieldDescriptor) -> bool:
-    """May a plain scalar stand for this message?"""
-    return field.message_type is not None and SHORT in field.message_type.fields_by_name
+def only_scalar(message: Descriptor) -> FieldDescriptor | None:
+    """The only field of a message, where that is a single scalar: its value may stand for the message."""
+    field = message.fields[0] if len(message.fields) == 1 else None
+    return field if field is not None and not field.is_repeated and field.message_type is None else None
 
 
 def type_name(field: FieldDescriptor) -> str:
@@ -56,5 +73,3 @@ def limits(field: FieldDescriptor) -> tuple[int, int]:
     unsigned = field.cpp_type in (field.CPPTYPE_UINT32, field.CPPTYPE_UINT64)
     bits = 32 if field.cpp_type in (field.CPPTYPE_INT32, field.CPPTYPE_UINT32) else 64
     return (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-
-

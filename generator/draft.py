@@ -43,6 +43,24 @@ class Draft:
         """Remember who decided `path` and all below it."""
         self.origins[path] = origin
 
+    def forget(self, path: str) -> None:
+        """Remove the notes on `path` and all below it, which something else has replaced."""
+        for known in list(self.origins):
+            above = known
+            while above and above != path:
+                above = parent(above)
+            if above:
+                del self.origins[known]
+
+    def comments(self) -> dict[str, str]:
+        """What config.pbtxt says behind each field that was noted, but for what the comment on the field above tells already."""
+        return {path: str(origin) for path, origin in self.origins.items() if not self._told_above(path, origin)}
+
+    def _told_above(self, path: str, origin: Origin) -> bool:
+        """A block of `config:` says its fields by their own names: its place is enough."""
+        above = self.origin(parent(path))
+        return above is not None and origin.loc[:1] == ("config",) and origin.loc[: len(above.loc)] == above.loc and bool(above.loc)
+
     def origin(self, path: str) -> Origin | None:
         """Who decided `path`: its own note, else the nearest one above."""
         while path:

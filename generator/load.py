@@ -157,8 +157,13 @@ def _line(node: yaml.Node, loc: Loc) -> int:
 
 
 def _pair(node: yaml.MappingNode, step: int | str) -> tuple[yaml.Node, yaml.Node] | None:
-    """Key and value under `step`, which may be a number where the key is one."""
-    return next(((key, value) for key, value in node.value if key.value == str(step)), None)
+    """Key and value under `step`, which may be a number where the key is one, however that is written."""
+    return next(((key, value) for key, value in node.value if key.value == str(step) or _is_number(key, step)), None)
+
+
+def _is_number(key: yaml.Node, step: int | str) -> bool:
+    number = isinstance(step, int) and key.tag == "tag:yaml.org,2002:int"
+    return number and bool(_construct(Path(), key) == step)
 
 
 def _message(path: Path, root: yaml.Node, detail: ErrorDetails) -> str:

@@ -1,15 +1,37 @@
-"""What a model file says of its own inputs and outputs, read without loading its weights and without running code from it."""
+"""What a model file says of its own inputs and outputs, read without its weights and without running code from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from generator import onnx_signature
+from generator.errors import CheckpointError
+
 if TYPE_CHECKING:
-    from generator.rules import Signature
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    from generator.onnx_signature import OnnxFile
+    from generator.rules import Files, Signature
 
 
-def signature(model: str, files: Mapping[str, Path | None], version: int) -> Signature | None:
-    """Inputs and outputs of `model`'s file of that version; None where the file does not tell."""
-    return None
+def path_of(config: ModelConfig, files: Files, version: int) -> Path | None:
+    """The model file of that version; None where it is not there (yet)."""
+    return files.get(f"{version}/{config.default_model_filename}") or files.get(
+        f"{version}/{config.default_model_filename}/{config.default_model_filename}"
+    )
+
+
+def onnx(config: ModelConfig, files: Files, version: int) -> OnnxFile | None:
+    """What an onnxruntime model's file says; None for other backends and where there is no file. Raises CheckpointError."""
+    path = path_of(config, files, version)
+    return onnx_signature.read(path) if path is not None and config.backend == "onnxruntime" else None
+
+
+def signature(config: ModelConfig, files: Files, version: int) -> Signature | None:
+    """Inputs and outputs of the model's file of that version; None where it does not tell or cannot be read."""
+    try:
+        found = onnx(config, files, version)
+    except CheckpointError:
+        return None  # rule onnx/file says so
+    return found.signature if found else None

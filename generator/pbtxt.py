@@ -105,7 +105,7 @@ def read(path: Path) -> ModelConfig:
 
 @functools.lru_cache(maxsize=256)
 def lines(source: str) -> Mapping[str, int]:
-    """Field path (as in generator/draft.py) -> the line on which the field begins, 1-based; empty for text that cannot be read."""
+    """Field path (as in generator/draft.py) -> the line on which it begins, 1-based; empty for text that cannot be read."""
     from google.protobuf import text_format
 
     try:
@@ -118,18 +118,23 @@ def lines(source: str) -> Mapping[str, int]:
         return {}
 
 
+def _line(tokens: Tokenizer) -> int:
+    """Where the current token stands, from 1; protobuf counts from 0 and has no public word for it."""
+    return int(tokens._line) + 1  # type: ignore[attr-defined]
+
+
 def _fields(tokens: Tokenizer, message: Descriptor, end: str) -> Iterator[tuple[str, int]]:
     """The fields of a message up to its closing bracket, each with those below it."""
     count: dict[str, int] = {}
     while not tokens.AtEnd():
         if end and tokens.TryConsume(end):
             return
-        line, name = tokens._line + 1, tokens.ConsumeIdentifier()  # noqa: SLF001 -- protobuf offers no other way to the line
+        line, name = _line(tokens), tokens.ConsumeIdentifier()
         field = message.fields_by_name[name]
         tokens.TryConsume(":")
         if tokens.TryConsume("["):
             while not tokens.TryConsume("]"):
-                yield from _one(tokens, field, count, tokens._line + 1)  # noqa: SLF001
+                yield from _one(tokens, field, count, _line(tokens))
                 tokens.TryConsume(",")
         else:
             yield from _one(tokens, field, count, line)
@@ -162,14 +167,15 @@ def _one(tokens: Tokenizer, field: FieldDescriptor, count: dict[str, int], line:
 
 def _entry(tokens: Tokenizer, field: FieldDescriptor, line: int, close: str) -> Iterator[tuple[str, int]]:
     """`{ key: K value ... }` of a map: what lies in the value goes by `field[K]`."""
-    key, below = "", {}
+    key, below, kind = "", {}, field.message_type
+    assert kind is not None
     while not tokens.TryConsume(close):
         name = tokens.ConsumeIdentifier()
         tokens.TryConsume(":")
         if name == "key":
             key = _value(tokens)
         else:
-            below = dict(_one(tokens, field.message_type.fields_by_name["value"], {}, tokens._line + 1))  # noqa: SLF001
+            below = dict(_one(tokens, kind.fields_by_name["value"], {}, _line(tokens)))
         _ = tokens.TryConsume(",") or tokens.TryConsume(";")
     yield field.name, line
     yield f"{field.name}[{key}]", line

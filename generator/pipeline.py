@@ -20,10 +20,9 @@ class Part:
     """One model folder: what it takes and gives, and what the server runs in it."""
 
     name: str
-    role: str  # preprocess, model, postprocess
+    role: str  # preprocess, model, postprocess, ensemble
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    instances: int
     template: str | None = None  # a folder in templates/models; None: the model itself
     parameters: dict[str, str] = field(default_factory=dict)
 
@@ -66,7 +65,7 @@ class Pipeline:
         if self.spec.preprocess:
             height, width = self._canvas()
             inputs = self.spec.preprocess.outputs(height, width)[:1]
-        return Part(self.spec.model_name, "model", inputs, outputs, self.spec.serving.instances.model)
+        return Part(self.spec.model_name, "model", inputs, outputs)
 
     @functools.cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -75,21 +74,20 @@ class Pipeline:
         if pre is None or post is None:
             return (self.model,)
         height, width = self._canvas()
-        name, instances = self.spec.name, self.spec.serving.instances
+        name = self.spec.name
         self._labels_fit()
         try:
             taken = post.inputs(self.model.outputs)
         except SpecError as error:
-            raise self._error(("postprocess",), error.message, error.remedy) from None
+            raise self.error(("postprocess",), error.message, error.remedy) from None
         return (
             Part(
-                f"{name}_preprocess", "preprocess", (ENCODED,), pre.outputs(height, width), instances.preprocess,
-                pre.template, pre.parameters(height, width),
+                f"{name}_preprocess", "preprocess", (ENCODED,), pre.outputs(height, width), pre.template,
+                pre.parameters(height, width),
             ),
             self.model,
             Part(
-                f"{name}_postprocess", "postprocess", taken, post.outputs(self.model.outputs),
-                instances.postprocess, post.template, post.parameters(),
+                f"{name}_postprocess", "postprocess", taken, post.outputs(self.model.outputs), post.template, post.parameters(),
             ),
         )  # fmt: skip
 
@@ -98,7 +96,7 @@ class Pipeline:
         """What clients call: the ensemble, or the bare model."""
         if self.spec.preprocess is None:
             return self.model
-        return Part(self.spec.name, "ensemble", self.parts[0].inputs, self.parts[-1].outputs, 0)
+        return Part(self.spec.name, "ensemble", self.parts[0].inputs, self.parts[-1].outputs)
 
     @functools.cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -110,12 +108,12 @@ class Pipeline:
         for part in self.parts:
             for wanted in part.inputs:
                 if wanted.name not in produced:
-                    raise self._error(
+                    raise self.error(
                         ("postprocess",), f"{part.name} takes {wanted}, which no step before it gives", "change the postprocess"
                     )
                 source, tensor, key = produced[wanted.name]
                 if not wanted.accepts(tensor):
-                    raise self._error((part.role,), f"{part.name} takes {wanted}, {source} gives {tensor}", "change one of them")
+                    raise self.error((part.role,), f"{part.name} takes {wanted}, {source} gives {tensor}", "change one of them")
                 edges.append(Edge(source, part.name, tensor, wanted, key))
             last = part is self.parts[-1]
             produced.update({t.name: (part.name, t, t.name if last else f"{part.role}_{t.name}") for t in part.outputs})
@@ -124,9 +122,18 @@ class Pipeline:
 
     @property
     def max_batch_size(self) -> int:
-        """As in config.pbtxt; 0 for a bare model whose first axis is not a batch."""
-        tensors = (*self.model.inputs, *self.model.outputs)
-        return self.spec.serving.max_batch_size if all(t.batched for t in tensors) else 0
+        """Of what clients call, as in its config.pbtxt."""
+        return self.batch_size("ensemble" if self.spec.preprocess else "model")
+
+    @property
+    def batched(self) -> bool:
+        """Is the first axis of everything that the model takes and gives a batch?"""
+        return all(tensor.batched for tensor in (*self.model.inputs, *self.model.outputs))
+
+    def batch_size(self, role: str) -> int:
+        """The `max_batch_size` of one model: what `config:` says of it, else `serving:`; 0 where the first axis is no batch."""
+        said = self.spec.config.said(role).get("max_batch_size")
+        return self.spec.serving.max_batch_size * self.batched if said is None else said
 
     def _canvas(self) -> tuple[int, int]:
         images = self.raw.inputs
@@ -138,7 +145,7 @@ class Pipeline:
             or min(images[0].shape) < 1
         ):
             found = ", ".join(map(str, images))
-            raise self._error(
+            raise self.error(
                 ("preprocess",), f"the model takes {found}; a picture needs one input [batch, 3, height, width]",
                 "export it with a dynamic batch and a fixed size, or leave preprocess and postprocess out",
             )  # fmt: skip
@@ -146,13 +153,13 @@ class Pipeline:
 
     def _fits(self) -> None:
         if self.spec.nms and self.head is None:
-            raise self._error(
+            raise self.error(
                 ("nms",), f"nms needs a head, and checkpoint kind {self.spec.checkpoint.kind} does not state one", "add `head:`"
             )
         if self.head is not None and self.spec.nms is not None:
             n, classes = self._candidates(self.head)
             if self.spec.nms.max_detections > n * classes:
-                raise self._error(
+                raise self.error(
                     ("nms", "max_detections"),
                     f"max_detections is {self.spec.nms.max_detections}, the model has {n} boxes x {classes} classes",
                     f"say at most {n * classes}",
@@ -162,7 +169,7 @@ class Pipeline:
         try:
             return head.candidates(self.raw.inputs[0], self.raw.outputs)
         except SurgeryError as error:
-            raise self._error(("head",), error.message, error.remedy) from None
+            raise self.error(("head",), error.message, error.remedy) from None
 
     def _labels_fit(self) -> None:
         post = self.spec.postprocess
@@ -170,11 +177,12 @@ class Pipeline:
             return
         names, (_, classes) = post.label_names(), self._candidates(self.head)
         if len(names) != classes:
-            raise self._error(
+            raise self.error(
                 ("postprocess", "labels"),
                 f"{post.labels} has {len(names)} labels, the head has {classes} classes",
                 "use the list of its training",
             )
 
-    def _error(self, loc: tuple[int | str, ...], what: str, remedy: str) -> SpecError:
+    def error(self, loc: tuple[int | str, ...], what: str, remedy: str) -> SpecError:
+        """A mistake at `loc` of the YAML, with its line."""
         return SpecError(f"{self.path}:{line_of(self.path, loc)}: {'.'.join(map(str, loc))}: {what}", remedy)

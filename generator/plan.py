@@ -26,7 +26,10 @@ _SURGERY = (
 )
 _REPOSITORY = (
     ("tritonclient", "protobuf", "jinja2"),
-    ("config.py", "draft.py", "serving.py", "repository.py", "pipeline.py", "pbtxt.py", "tensors.py"),
+    (
+        "config.py", "config_block.py", "config_merge.py", "config_serving.py", "draft.py", "serving.py", "repository.py",
+        "pipeline.py", "pbtxt.py", "tensors.py",
+    ),
 )
 
 
@@ -74,6 +77,7 @@ def steps(pipeline: Pipeline) -> tuple[Step, Step, Step]:
         "surgery": cut.key,
         **_said("postprocess", spec.postprocess and spec.postprocess.model_dump(mode="json", exclude={"labels"})),
         **_said("serving", spec.serving.model_dump(mode="json")),
+        **_said("config", spec.config.model_dump(mode="json", exclude_unset=True)),
         **_said("target", spec.target.model_dump(mode="json")),
         "labels": file_digest(labels) if labels else "none",
         "sources": _sources(_REPOSITORY[1], [p for p in (spec.target, spec.postprocess) if p]),

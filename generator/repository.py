@@ -114,7 +114,7 @@ def _ensemble(pipeline: Pipeline, folder: Path) -> None:
 
 
 def _describe(pipeline: Pipeline, part: Part, folder: Path, what: str, draft: Draft) -> None:
-    (folder / "config.pbtxt").write_text(pbtxt.text(draft.config), encoding="utf-8")
+    (folder / "config.pbtxt").write_text(pbtxt.text(draft.config, draft.comments()), encoding="utf-8")
     steps = [p.name for p in pipeline.parts] if part is pipeline.served and pipeline.spec.preprocess else []
     (folder / "README.md").write_text(_render(
         "readme/model.md.j2", part=part, what=what, version=generator.__version__, spec_name=pipeline.path.name,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from generator.backends import Backend
+from generator.config_block import ConfigBlock, invalid
+from generator.config_reading import Mistake
 from generator.fields import Name, SpecFile
 from generator.frontends import Frontend
 from generator.heads import Head
@@ -42,6 +45,32 @@ class Verify(Model):
     bounds: Bounds = Bounds()
 
 
+def _unnamed(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "name" in block:
+        text = "the name of a generated model follows from the spec's; remove it, and say `name:` at the top of the spec"
+        raise invalid([Mistake(("name",), block["name"], text)])
+    return block
+
+
+#: What a pipeline's spec says of one of its models.
+PartBlock = Annotated[ConfigBlock, AfterValidator(_unnamed)]
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Config(Model):
+    """Fields of config.pbtxt, by their names in model_config.proto, on top of what follows from the rest of the spec."""
+
+    ensemble: Annotated[PartBlock, Field(description="For the ensemble, which clients call.")] = _NOTHING
+    preprocess: Annotated[PartBlock, Field(description="For its first step.")] = _NOTHING
+    model: Annotated[PartBlock, Field(description="For the model itself, also where it is served bare.")] = _NOTHING
+    postprocess: Annotated[PartBlock, Field(description="For its last step.")] = _NOTHING
+
+    def said(self, role: str) -> Mapping[str, Any]:
+        """What is said of one model; nothing where it has no block."""
+        found: Mapping[str, Any] = getattr(self, role)
+        return found
+
+
 class Spec(Model):
     """One pipeline: a trained checkpoint and how it is served."""
 
@@ -72,6 +101,7 @@ class Spec(Model):
         Field(description="From the model's outputs to the answer."),
     ] = None
     serving: Serving = Serving()
+    config: Annotated[Config, Field(description="Any other field of config.pbtxt, for each model.")] = Config()
     verify: Verify = Verify()
 
     @model_validator(mode="after")
@@ -80,6 +110,9 @@ class Spec(Model):
             raise ValueError("a head without nms: say `nms: {kind: onnx}`")
         if (self.preprocess is None) != (self.postprocess is None):
             raise ValueError("preprocess and postprocess make the ensemble together: say both, or neither for the bare model")
+        if self.preprocess is None and (extra := [role for role, said in self.config if said and role != "model"]):
+            text = "there is no such model: without preprocess and postprocess it is served bare; say `config.model`"
+            raise invalid(Mistake(("config", role), None, text) for role in extra)
         return self
 
     @property

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from generator.tensors import Tensor
 
 Version = tuple[int, ...]
+#: Path in a model folder -> where its bytes are; None: a build would write it.
+Files = Mapping[str, Path | None]
 
 
 class Problem(NamedTuple):
@@ -61,7 +63,7 @@ class Model:
     #: As written; an empty message where there is no config.pbtxt.
     said: ModelConfig
     #: Every file by its path in the folder, `/` between parts; None: not there yet, a build would write it.
-    files: Mapping[str, Path | None] = field(default_factory=dict)
+    files: Files = field(default_factory=dict)
     #: Every folder in it by its path, so that an empty version folder counts.
     folders: frozenset[str] = frozenset()
     #: None where there is no config.pbtxt.
@@ -82,7 +84,9 @@ class Model:
         policy, found = self.config.version_policy, self.versions
         kind = policy.WhichOneof("policy_choice")
         if kind == "specific":
-            return tuple(version for version in found if version in policy.specific.versions)
+            # one that is said twice is loaded whether it is there or not: the server takes its first mention for a folder
+            said = list(policy.specific.versions)
+            return tuple(sorted({version for version in said if version in found or said.count(version) > 1}))
         if kind == "all":
             return found
         count = policy.latest.num_versions if kind == "latest" else 1

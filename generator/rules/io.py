@@ -125,13 +125,17 @@ def non_linear(model: Model, world: World) -> Iterator[Problem]:
 
 @rule("io/labels", source="core, src/model.cc, Model::Init (LabelProvider::AddLabels)")
 def labels(model: Model, world: World) -> Iterator[Problem]:
-    """A labels file that an output names lies in the model folder."""
+    """A labels file that an output names lies in the model folder, one an output."""
+    seen: set[str] = set()
     for index, tensor in enumerate(model.config.output):
-        if tensor.label_filename and tensor.label_filename not in model.files:
-            path = f"output[{index}].label_filename"
-            yield Problem(
-                path, f"no file {tensor.label_filename!r}", "the file, beside config.pbtxt", "add it, or correct the name"
-            )
+        path = f"output[{index}].label_filename"
+        if not tensor.label_filename:
+            continue
+        if tensor.label_filename not in model.files:
+            yield Problem(path, f"no file {tensor.label_filename!r}", "the file, beside config.pbtxt", "add it, or correct the name")
+        if tensor.name in seen:
+            yield Problem(path, f"labels for {tensor.name!r} again", "one file an output", "remove the second output")
+        seen.add(tensor.name)
 
 
 @rule("cache/decoupled", source="core, src/model_config_utils.cc, ValidateModelConfig")

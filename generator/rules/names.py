@@ -86,6 +86,11 @@ def numbers(model: Model, world: World) -> Iterator[Problem]:
 def backend_known(model: Model, world: World) -> Iterator[Problem]:
     """The server has the backend, where it is known which ones it has, or the model brings its library along."""
     name = model.config.backend
-    if not name or world.backends is None or name in world.backends or any(f"libtriton_{name}.so" in path for path in model.files):
+    if (
+        not name
+        or world.backends is None
+        or name in world.backends
+        or any(f"libtriton_{name}.so" in path for path in model.files)
+    ):
         return
     yield Problem("backend", repr(name), listed(world.backends), "correct it, or add the backend to the server")

@@ -15,4 +15,6 @@ def model_file(model: Model, world: World) -> Iterator[Problem]:
     name = model.config.default_model_filename or "model.py"
     for version in model.served:
         if f"{version}/{name}" not in model.files and name not in model.files:
-            yield Problem("default_model_filename", f"no file {version}/{name}", "the python model", "add it, or correct the name")
+            yield Problem(
+                "default_model_filename", f"no file {version}/{name}", "the python model", "add it, or correct the name"
+            )

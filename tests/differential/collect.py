@@ -12,9 +12,7 @@ def collect(count: int, number: int) -> list[Case]:
     found: list[Case] = []
 
     @seed(number)
-    @settings(
-        max_examples=count, phases=[Phase.generate], database=None, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=count, phases=[Phase.generate], database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(cases())
     def take(case: Case) -> None:
         found.append(case)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Starts in a tenth of a second: nothing is imported, nothing is executed.
 IDLE = "class TritonPythonModel:\n    def execute(self, requests):\n        return []\n"
 #: Answers zeros of the configured shapes; for models that are warmed up.
-ZEROS = '''
+ZEROS = """
 import json
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -33,7 +33,7 @@ class TritonPythonModel:
         shape = [*self.batch, *(1 if int(d) < 0 else int(d) for d in output["dims"])]
         kind = pb_utils.triton_string_to_numpy(output["data_type"])
         return pb_utils.Tensor(output["name"], np.zeros(shape, dtype=kind))
-'''
+"""
 
 
 @dataclass
@@ -58,7 +58,9 @@ def _ensemble(text: str) -> Folder:
 
 
 def _io(*names: str, dims: str = "[ 4 ]", kind: str = "TYPE_FP32") -> str:
-    return "".join(f'{"input" if n.startswith("I") else "output"} {{ name: "{n}" data_type: {kind} dims: {dims} }}\n' for n in names)
+    return "".join(
+        f'{"input" if n.startswith("I") else "output"} {{ name: "{n}" data_type: {kind} dims: {dims} }}\n' for n in names
+    )
 
 
 _CPU = "instance_group { kind: KIND_CPU count: 1 }\n"
@@ -150,7 +152,8 @@ def ensembles() -> dict[str, Repository]:
     stream = _python("max_batch_size: 8\n" + _io("IN", "OUT") + "model_transaction_policy { decoupled: true }\n" + _CPU)
     maybe = _python(
         'max_batch_size: 8 input { name: "IN" data_type: TYPE_FP32 dims: [ 4 ] } '
-        'input { name: "EXTRA" data_type: TYPE_FP32 dims: [ 4 ] optional: true } output { name: "OUT" data_type: TYPE_FP32 dims: [ 4 ] }\n' + _CPU
+        'input { name: "EXTRA" data_type: TYPE_FP32 dims: [ 4 ] optional: true } output { name: "OUT" data_type: TYPE_FP32 dims: [ 4 ] }\n'
+        + _CPU
     )
     outer = "max_batch_size: 4\n" + _io("IMAGE", "RESULT")
 

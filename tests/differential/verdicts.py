@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 SERVER = (2, 51)
 BACKENDS = frozenset({"python", "onnxruntime"})
 _AT_ONCE = 6
-_PATIENCE = 40.0  # seconds; some mistakes have the server load for ever
+_PATIENCE = 15.0  # seconds; some mistakes have the server load for ever
 
 
 @dataclass(frozen=True)
@@ -94,43 +95,52 @@ def judge(cases: Sequence[Case], repository: Path, *, strict: bool) -> list[Verd
 
 
 def _served(cases: Sequence[Case], repository: Path, strict: bool) -> dict[int, tuple[bool, str]]:
-    """Load each case in explicit mode. Those that were under way when the server ended are tried again, each with its own."""
+    """Load each case in explicit mode. Those under way when the server ended, or stood still, are tried again, each alone."""
     found: dict[int, tuple[bool, str]] = {}
     waiting = list(range(len(cases)))
     while waiting:
-        answers, ended = _session(cases, waiting, repository, strict)
+        answers, ill = _session(cases, waiting, repository, strict)
         found |= answers
         waiting = [number for number in waiting if number not in answers]
-        suspects, waiting = (waiting[: 2 * _AT_ONCE], waiting[2 * _AT_ONCE :]) if ended else ([], waiting)
+        suspects, waiting = (waiting[: 2 * _AT_ONCE], waiting[2 * _AT_ONCE :]) if ill else ([], waiting)
         for number in suspects:
-            found |= _session(cases, [number], repository, strict)[0] or {number: (False, "the server ended")}
+            found |= _session(cases, [number], repository, strict)[0] or {
+                number: (False, "no answer: the server ends, or loads for ever")
+            }
     return found
 
 
 def _session(
     cases: Sequence[Case], numbers: Sequence[int], repository: Path, strict: bool
 ) -> tuple[dict[int, tuple[bool, str]], bool]:
-    """The answers of one server, and whether it ended by itself before it had answered all."""
+    """The answers of one server, and whether it ended, or stood still, before it had answered all."""
     import tritonclient.grpc as triton
     from tritonclient.utils import InferenceServerException
 
     with Server(repository, model_control="explicit", strict=strict) as server:
         with triton.InferenceServerClient(server.grpc_url) as client:
+            stuck = threading.Event()
 
             def load(number: int) -> tuple[bool, str] | None:
                 name = prefix(number) + cases[number].target
+                if stuck.is_set():
+                    return None
                 try:
                     client.load_model(name, client_timeout=_PATIENCE)
                     client.unload_model(name, unload_dependents=True)
                 except InferenceServerException as error:
-                    lost = error.status() == "StatusCode.UNAVAILABLE" or server.ended
-                    return None if lost else (False, str(error.message()))
+                    if server.ended or error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"):
+                        stuck.set()
+                        return None
+                    return False, str(error.message())
                 return True, ""
 
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 answers = dict(zip(numbers, pool.map(load, numbers), strict=True))
-            log, ended = server.log, server.ended
-    return {n: (a[0], _reason(log, n) or a[1]) for n, a in answers.items() if a is not None}, ended
+            log = server.log
+            if stuck.is_set():
+                server.kill()
+    return {n: (a[0], _reason(log, n) or a[1]) for n, a in answers.items() if a is not None}, stuck.is_set()
 
 
 def _reason(log: str, number: int) -> str:

@@ -1,0 +1,83 @@
+"""The short forms of `serving:` -> fields of a ModelConfig, each with the place where the user said it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from generator.draft import DEFAULT, Draft, Loc, Origin
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from generator.plugin import Model
+    from generator.serving import InstanceGroup, Serving
+
+#: Our names of fields whose name in model_config.proto is another.
+_FIELDS = {
+    "preferred_batch_sizes": "preferred_batch_size",
+    "max_queue_delay_us": "max_queue_delay_microseconds",
+    "action": "timeout_action",
+    "timeout_us": "default_timeout_microseconds",
+}
+
+
+def said(model: Model, name: str, above: Loc = ()) -> Origin:
+    """The user's word where the YAML says `name` of `model`, which stands at `above`; else our default."""
+    return Origin("spec", (*above, name)) if name in model.model_fields_set else DEFAULT
+
+
+def versions(draft: Draft, serving: Serving) -> None:
+    """What holds for every model of a pipeline: the versions that are served."""
+    policy = serving.version_policy
+    if policy is None:
+        return
+    chosen = getattr(draft.config.version_policy, policy.choice)
+    chosen.SetInParent()
+    if policy.latest is not None:
+        chosen.num_versions = policy.latest
+    if policy.specific is not None:
+        chosen.versions.extend(policy.specific)
+    draft.note("version_policy", Origin("spec", ("serving", "version_policy")))
+    draft.note(f"version_policy.{policy.choice}", Origin("spec", ("serving", "version_policy", policy.choice)))
+
+
+def batching(draft: Draft, serving: Serving) -> None:
+    """The dynamic batcher; left out where it is switched off and where the model takes no batches."""
+    wanted = serving.dynamic_batching
+    if wanted is None or draft.config.max_batch_size == 0:
+        return
+    draft.config.dynamic_batching.SetInParent()
+    draft.note("dynamic_batching", said(serving, "dynamic_batching", ("serving",)))
+    loc: Loc = ("serving", "dynamic_batching")
+    _copy(draft, draft.config.dynamic_batching, "dynamic_batching", wanted, loc)
+    if wanted.default_queue_policy is not None:
+        target = draft.config.dynamic_batching.default_queue_policy
+        target.SetInParent()
+        draft.note("dynamic_batching.default_queue_policy", Origin("spec", (*loc, "default_queue_policy")))
+        _copy(draft, target, "dynamic_batching.default_queue_policy", wanted.default_queue_policy, (*loc, "default_queue_policy"))
+
+
+def instances(draft: Draft, serving: Serving, role: str) -> None:
+    """The instance group of one step."""
+    group: InstanceGroup = getattr(serving.instances, role)
+    made = draft.config.instance_group.add(count=group.count, kind=f"KIND_{group.kind.upper()}", gpus=group.gpus)
+    if group.host_policy is not None:
+        made.host_policy = group.host_policy
+    loc: Loc = ("serving", "instances")
+    draft.note("instance_group", said(serving.instances, role, loc))
+    for name in group.model_fields_set - {"count"}:
+        draft.note(f"instance_group[0].{name}", Origin("spec", (*loc, role, name)))
+
+
+def _copy(draft: Draft, target: Message, path: str, source: Model, loc: Loc) -> None:
+    """Every scalar that was said, under its name in model_config.proto."""
+    for name in sorted(source.model_fields_set):
+        field = target.DESCRIPTOR.fields_by_name[_FIELDS.get(name, name)]
+        value = getattr(source, name)
+        if field.message_type is not None:
+            continue
+        if field.is_repeated:
+            getattr(target, field.name).extend(value)
+        else:
+            setattr(target, field.name, field.enum_type.values_by_name[value.upper()].number if field.enum_type else value)
+        draft.note(f"{path}.{field.name}", Origin("spec", (*loc, name)))
