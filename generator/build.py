@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from generator import lock, repository, run
+from generator import lock, plan_check, repository, run
+from generator.folder import FolderModel
 from generator.load import load_all
 from generator.pipeline import Pipeline
-from generator.plan import Step, steps, why_stale
+from generator.plan import Step, folder_step, steps, why_stale
+from generator.spec import Spec
 
 #: Told before and after each step: (step, "" before or what came of it after).
 Progress = Callable[[Step, str], None]
@@ -19,9 +21,9 @@ Progress = Callable[[Step, str], None]
 class Planned:
     """A pipeline with its steps, and for each what makes it stale ("" where it is fresh)."""
 
-    pipeline: Pipeline
-    steps: tuple[Step, Step, Step]
-    stale: tuple[str, str, str]
+    pipeline: Pipeline | FolderModel
+    steps: tuple[Step, ...]
+    stale: tuple[str, ...]
 
     @property
     def fresh(self) -> bool:
@@ -29,28 +31,33 @@ class Planned:
         return not any(self.stale)
 
 
+def resolved(specs: Sequence[Path]) -> list[Pipeline | FolderModel]:
+    """What the specs say, with everything derived. Raises SpecError."""
+    return [Pipeline(path, spec) if isinstance(spec, Spec) else FolderModel(path, spec) for path, spec in load_all(specs)]
+
+
 def plan(specs: Sequence[Path], output: Path) -> list[Planned]:
     """What a build would do. Reads only; raises every error that can be known before work begins."""
     entries = lock.read(output)
-    pipelines = [Pipeline(path, spec) for path, spec in load_all(specs)]
+    pipelines = resolved(specs)
     planned = []
+    plan_check.judge(pipelines, output)
     for pipeline in pipelines:
-        _ = pipeline.edges
         planned.append(_planned(pipeline, entries.get(pipeline.spec.name), output))
     repository.claim(output, entries, [name for p in pipelines for name in repository.models(p)])
     return planned
 
 
-def _planned(pipeline: Pipeline, entry: lock.Entry | None, output: Path) -> Planned:
-    made, cut, written = steps(pipeline)
+def _planned(pipeline: Pipeline | FolderModel, entry: lock.Entry | None, output: Path) -> Planned:
+    *graphs, written = (folder_step(pipeline),) if isinstance(pipeline, FolderModel) else steps(pipeline)
     before = entry.steps if entry else {}
     fresh = entry is not None and before.get(written.name) == written.parts and repository.whole(output, entry)
     if fresh:
-        return Planned(pipeline, (made, cut, written), ("", "", ""))
-    reasons = tuple("" if run.cached(step) else why_stale(step, before.get(step.name)) for step in (made, cut))
+        return Planned(pipeline, (*graphs, written), ("",) * (len(graphs) + 1))
+    reasons = ["" if run.cached(step) else why_stale(step, before.get(step.name)) for step in graphs]
     last = why_stale(written, before.get(written.name))
     touched = "files of the repository are missing or were changed" if last == "its result is missing" else last
-    return Planned(pipeline, (made, cut, written), (reasons[0], reasons[1], touched))
+    return Planned(pipeline, (*graphs, written), (*reasons, touched))
 
 
 def build(planned: Sequence[Planned], output: Path, progress: Progress) -> list[tuple[str, int, str]]:
@@ -77,25 +84,29 @@ def build(planned: Sequence[Planned], output: Path, progress: Progress) -> list[
     return rows
 
 
-def _graphs(item: Planned, progress: Progress) -> Path:
-    """Export and surgery; the folder with the final graph."""
+def _graphs(item: Planned, progress: Progress) -> Path | None:
+    """Export and surgery; the folder with the final graph. None for a model that is only copied."""
     folder: Path | None = None
-    for step in item.steps[:2]:
+    for step in item.steps[:-1]:
+        assert isinstance(item.pipeline, Pipeline)
         source = folder / "model.onnx" if folder else None
         known = run.cached(step) is not None
         progress(step, "")
         folder = run.ensure(step, item.pipeline, source)
         progress(step, "cached" if known else "; ".join(f"{k} {v}" for k, v in run.facts(folder).items()))
-    assert folder is not None
     return folder
 
 
-def _stage(item: Planned, final: Path, staged: Path, progress: Progress) -> lock.Entry:
-    step = item.steps[2]
+def _stage(item: Planned, final: Path | None, staged: Path, progress: Progress) -> lock.Entry:
+    step = item.steps[-1]
     progress(step, "")
-    files = repository.write(item.pipeline, final / "model.onnx", staged)
+    if isinstance(item.pipeline, FolderModel):
+        files, facts = repository.copy(item.pipeline, staged), {}
+    else:
+        assert final is not None
+        files = repository.write(item.pipeline, final / "model.onnx", staged)
+        facts = run.facts(run.ensure(item.steps[0], item.pipeline))
     progress(step, f"{len(files)} files")
-    facts = run.facts(run.ensure(item.steps[0], item.pipeline))
     return lock.Entry({s.name: s.parts for s in item.steps}, repository.models(item.pipeline), files, facts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from generator import model_config
 from generator.descriptors import entry, is_map, limits, only_scalar
 
 if TYPE_CHECKING:
@@ -16,11 +17,36 @@ _TEXT = {"type": ["string", "number"]}
 def json_schema(descriptor: Descriptor) -> dict[str, Any]:
     """A message: a closed mapping. Which members of a oneof exclude each other is left to `triton-repo`, which says it better."""
     fields = {field.name: _field(field) for field in descriptor.fields}
-    made = {"type": "object", "title": descriptor.name, "properties": fields, "additionalProperties": False}
+    made = {"type": "object", "title": str(descriptor.full_name), "properties": fields, "additionalProperties": False}
     only = only_scalar(descriptor)
     if only is None:
         return made
     return {"anyOf": [_TEXT if only.type == only.TYPE_STRING else _one(only), made]}
+
+
+def shared(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same schema with every protobuf message written once, in `$defs`, and referred to."""
+    definitions: dict[str, Any] = {}
+    made: dict[str, Any] = _shared(schema, definitions)
+    return {**made, "$defs": {**made.get("$defs", {}), **dict(sorted(definitions.items()))}}
+
+
+def _shared(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_shared(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _shared(value, definitions) for key, value in node.items()}
+    package, dot, name = str(node.get("title", "")).partition(".")
+    if not dot or package != _package():
+        return made
+    own = {key: made.pop(key) for key in ("type", "title", "properties", "additionalProperties")}
+    definitions[name] = {**own, "title": name}
+    return {**made, "$ref": f"#/$defs/{name}"}
+
+
+def _package() -> str:
+    return str(model_config.descriptor().file.package)
 
 
 def _field(field: FieldDescriptor) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from generator.errors import SpecError
+from generator.folder_spec import FolderSpec
 from generator.plugin import Choice, family
 from generator.spec import Spec
 
@@ -42,23 +43,35 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _written)
 
 
 def load(path: Path) -> Spec:
-    """Read one spec. Raises SpecError with the file and line of the first mistake, and all others below it."""
+    """Read one pipeline's spec. Raises SpecError with the file and line of the first mistake, and all others below it."""
+    return _read(path, _compose(path), Spec)
+
+
+def load_any(path: Path) -> Spec | FolderSpec:
+    """Read one spec: of a model folder where it says `folder:`, else of a pipeline. Raises SpecError."""
     root = _compose(path)
+    return _read(path, root, FolderSpec) if _pair(root, "folder") else _read(path, root, Spec)
+
+
+_Said = TypeVar("_Said", Spec, FolderSpec)
+
+
+def _read(path: Path, root: yaml.MappingNode, kind: type[_Said]) -> _Said:
     try:
-        spec = Spec.model_validate(_construct(path, root), context={"base": path.resolve().parent})
+        return kind.model_validate(_construct(path, root), context={"base": path.resolve().parent})
     except ValidationError as error:
         details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] == "missing")  # a typo explains it
-        lines = [_message(path, root, detail) for detail in details]
+        lines = [_message(path, root, detail, kind) for detail in details]
         raise SpecError("\n".join(dict.fromkeys(lines))) from None
-    return spec
 
 
-def load_all(paths: Sequence[Path]) -> list[tuple[Path, Spec]]:
+def load_all(paths: Sequence[Path]) -> list[tuple[Path, Spec | FolderSpec]]:
     """Read several specs. Raises SpecError where two of them would write a model of one name."""
-    loaded = [(path, load(path)) for path in paths]
+    loaded = [(path, load_any(path)) for path in paths]
     owner: dict[str, Path] = {}
     for path, spec in loaded:
-        for name in [spec.name, *(f"{spec.name}_{part}" for part in ("preprocess", "model", "postprocess") if spec.preprocess)]:
+        ensemble = isinstance(spec, Spec) and spec.preprocess
+        for name in [spec.name, *(f"{spec.name}_{part}" for part in ("preprocess", "model", "postprocess") if ensemble)]:
             if name in owner:
                 raise SpecError(
                     f"{path}:{line_of(path, ('name',))}: name: the model {name!r} is already made by {owner[name]}", "rename one"
@@ -72,7 +85,7 @@ def line_of(path: Path, loc: Loc) -> int:
     return _line(_compose(path), loc)
 
 
-def _compose(path: Path) -> yaml.Node:
+def _compose(path: Path) -> yaml.MappingNode:
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -166,12 +179,12 @@ def _is_number(key: yaml.Node, step: int | str) -> bool:
     return number and bool(_construct(Path(), key) == step)
 
 
-def _message(path: Path, root: yaml.Node, detail: ErrorDetails) -> str:
+def _message(path: Path, root: yaml.Node, detail: ErrorDetails, top: type[BaseModel]) -> str:
     loc = _without_tags(root, detail["loc"], detail["type"])
     where = f"{path}:{_line(root, loc)}: {'.'.join(str(step) for step in loc) or 'spec'}"
     what = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown key{_did_you_mean(detail)}"
+        return f"{where}: unknown key{_did_you_mean(detail, top)}"
     if detail["type"] == "missing":
         return f"{where}: missing; it has to be said"
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -200,17 +213,17 @@ def _without_tags(root: yaml.Node, loc: Loc, kind: str) -> Loc:
     return tuple(kept)
 
 
-def _did_you_mean(detail: ErrorDetails) -> str:
-    known = _known_keys(detail["loc"])
+def _did_you_mean(detail: ErrorDetails, top: type[BaseModel]) -> str:
+    known = _known_keys(detail["loc"], top)
     key = str(detail["loc"][-1])
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
     return f" {key!r}; {hint}" if known else f" {key!r}; see `triton-repo schema`"
 
 
-def _known_keys(loc: Loc) -> list[str]:
+def _known_keys(loc: Loc, top: type[BaseModel]) -> list[str]:
     """The fields of the model that pydantic stood in when it met an unknown key."""
-    model: type[BaseModel] | None = Spec
+    model: type[BaseModel] | None = top
     for step in loc[:-1]:
         field = model.model_fields.get(str(step)) if model else None
         if field is None:

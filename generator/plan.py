@@ -14,6 +14,7 @@ from typing import Any
 import generator
 from generator import paths, plugin
 from generator.errors import CheckpointError
+from generator.folder import FolderModel
 from generator.pipeline import Pipeline
 
 _PACKAGE = Path(generator.__file__).parent
@@ -85,6 +86,17 @@ def steps(pipeline: Pipeline) -> tuple[Step, Step, Step]:
         **_versions(_REPOSITORY[0]),
     })  # fmt: skip
     return made, cut, written
+
+
+def folder_step(model: FolderModel) -> Step:
+    """Of a model that is there already: one step, which copies it."""
+    return Step(model.spec.name, "repository", {
+        "files": _digest("".join(f"{name}{file_digest(path)}" for name, path in model.files.items()).encode()),
+        "folders": json.dumps(sorted(model.folders)),
+        **_said("config", model.spec.model_dump(mode="json", include={"config"})),
+        "sources": _sources(("folder.py", "draft.py", "repository.py", "pbtxt.py", "config_block.py"), []),
+        **_versions(_REPOSITORY[0]),
+    })  # fmt: skip
 
 
 def why_stale(step: Step, before: dict[str, str] | None) -> str:

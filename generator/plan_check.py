@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from generator import check, config, paths
-from generator.completion import completed
+from generator import check, config, model_config, model_files, paths
+from generator.completion import completed, from_signature
 from generator.draft import Draft
 from generator.errors import RepositoryError, SpecError
 from generator.findings import Finding
+from generator.folder import FolderModel
 from generator.load import line_of
 from generator.pipeline import Part, Pipeline
-from generator.rules import Model, Signature, World
+from generator.rules import Model, Signature, Version, World
 
 
-def judge(pipelines: Sequence[Pipeline], output: Path) -> list[Finding]:
-    """Warnings about the models that `pipelines` would write into `output`. Raises SpecError with every error among them."""
-    planned = {name: model for pipeline in pipelines for name, model in _models(pipeline).items()}
+def judge(specs: Sequence[Pipeline | FolderModel], output: Path) -> list[Finding]:
+    """Warnings about the models that the specs would write into `output`. Raises SpecError with every error among them."""
+    planned: dict[str, Model] = {}
+    servers: dict[str, Version] = {}
+    for spec in specs:
+        made = _models(spec) if isinstance(spec, Pipeline) else {spec.spec.name: _copied(spec)}
+        planned |= made
+        servers |= dict.fromkeys(made, spec.spec.serving.server if isinstance(spec, Pipeline) else spec.spec.server)
     # a step may be served by a model that another build put there; what is wrong with that one is not ours to say here
     models = {**_beside(output), **planned}
     found = [
         finding
-        for server in {pipeline.spec.serving.server for pipeline in pipelines}
+        for server in sorted(set(servers.values()))
         for finding in check.check(World(models, server=server))
-        if finding.model in planned
+        if servers.get(finding.model) == server
     ]
     if errors := [f for f in found if f.level == "error"]:
         raise SpecError("\n".join(dict.fromkeys(map(_message, errors))))
@@ -45,6 +52,17 @@ def _beside(output: Path) -> dict[str, Model]:
 def _models(pipeline: Pipeline) -> dict[str, Model]:
     parts = {part.name: part for part in (*pipeline.parts, pipeline.served)}
     return {name: _model(pipeline, parts[name], draft) for name, draft in config.drafts(pipeline).items()}
+
+
+def _copied(model: FolderModel) -> Model:
+    """A folder that is there already: its real files, with the config that the spec says."""
+    said = model.draft.config if model.draft else model_config.new()
+    found = completed(said, model.spec.name, model.files, model.folders)
+    signature = functools.cache(lambda version: model_files.signature(found, model.files, version))
+    if model.draft is None and (versions := Model(model.spec.name, found, said, folders=model.folders).served):
+        from_signature(found, signature(versions[-1]))
+    where = _where(model, model.draft or Draft(said))
+    return Model(model.spec.name, found, said, model.files, model.folders, model.draft is not None, where, signature)
 
 
 def _model(pipeline: Pipeline, part: Part, draft: Draft) -> Model:
@@ -73,10 +91,12 @@ def _signature(part: Part) -> Callable[[int], Signature | None]:
     return lambda _: known
 
 
-def _where(pipeline: Pipeline, draft: Draft) -> Callable[[str], str]:
+def _where(spec: Pipeline | FolderModel, draft: Draft) -> Callable[[str], str]:
+    """The line of the YAML that decided a field; that of the checkpoint where the model did."""
+
     def where(field: str) -> str:
         origin = draft.origin(field)
         loc = origin.loc if origin else ()
-        return f"{pipeline.path}:{line_of(pipeline.path, loc or ('checkpoint',))}"
+        return f"{spec.path}:{line_of(spec.path, loc or ('checkpoint',))}"
 
     return where

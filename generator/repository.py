@@ -16,6 +16,7 @@ import generator
 from generator import config, lock, paths, pbtxt
 from generator.draft import Draft
 from generator.errors import RepositoryError
+from generator.folder import FolderModel
 from generator.pipeline import Part, Pipeline
 from generator.plan import file_digest
 from generator.tensors import Tensor, numpy_dtype
@@ -80,13 +81,34 @@ def write(pipeline: Pipeline, onnx: Path, folder: Path) -> dict[str, str]:
         _part(pipeline, part, onnx, folder / part.name)
     if pipeline.spec.preprocess is not None:
         _ensemble(pipeline, folder / pipeline.spec.name)
-    names = models(pipeline)
+    return _digests(folder, models(pipeline))
+
+
+def copy(model: FolderModel, folder: Path) -> dict[str, str]:
+    """A model that is there already, and its config, into `folder`; the digest of each file by its path."""
+    target = folder / model.spec.name
+    target.mkdir()
+    for name in sorted(model.folders):
+        (target / name).mkdir(parents=True, exist_ok=True)
+    for name, path in model.files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(path, target / name)
+        except OSError as error:
+            raise RepositoryError(f"{path}: {error.strerror}", "make it readable") from None
+    if model.draft is not None:
+        text = pbtxt.text(model.draft.config, model.draft.comments())
+        (target / "config.pbtxt").write_text(text, encoding="utf-8")
+    return _digests(folder, [model.spec.name])
+
+
+def _digests(folder: Path, names: Sequence[str]) -> dict[str, str]:
     return {
         str(p.relative_to(folder)): file_digest(p) for name in names for p in sorted((folder / name).rglob("*")) if p.is_file()
     }
 
 
-def models(pipeline: Pipeline) -> list[str]:
+def models(pipeline: Pipeline | FolderModel) -> list[str]:
     """Names of the folders that a pipeline writes; the ensemble last."""
     return list(dict.fromkeys([*(part.name for part in pipeline.parts), pipeline.served.name]))
 

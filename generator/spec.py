@@ -129,7 +129,9 @@ def _default(package: str, kind: str) -> Any:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a pipeline's YAML (draft 2020-12)."""
-    schema = Spec.model_json_schema(mode="validation")
+    from generator.config_schema import shared
+
+    schema = shared(Spec.model_json_schema(mode="validation"))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "triton-repo pipeline", **schema}
 
 

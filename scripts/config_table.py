@@ -43,7 +43,7 @@ SAMPLES: tuple[dict[str, Any], ...] = (
     {"serving": {"version_policy": {"specific": [1]}}},
 )  # fmt: skip
 #: Sections of the spec that are short forms, rather than what a field follows from.
-_SHORT = ("serving", "target")
+_SHORT = ("serving", "target", "name")
 
 INTRODUCTION = """\
 # Every field of config.pbtxt
@@ -52,7 +52,7 @@ Made from the code by `make docs`; a test fails when it is out of date.
 
 What users set daily has a short form under `serving:`. Every other field of model_config.proto (in
 [triton-inference-server/common](https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto)) is said
-under `config:`, by the name it has there, for each model of the pipeline: `ensemble`, `preprocess`, `model`, `postprocess`; a model
+under `config:`, by the name it has there, for each model of the pipeline: `ensemble`, `preprocess`, `model`, `postprocess`; one
 that is served bare has only `model`.
 
 ```yaml
@@ -68,9 +68,9 @@ config:
 ```
 
 - Messages and maps are mappings (an empty message is `{}`), repeated fields are lists, enums go by their name.
-- What is said here goes over what follows from the rest of the spec: scalars and lists replace, messages merge, maps merge by key,
-  a member of a `oneof` takes its siblings' place. `input` and `output` merge by `name`: there are those that the model has, with
-  its types and shapes, which only `reshape` may change.
+- What is said here goes over what follows from the rest of the spec: scalars and lists replace, messages merge, maps merge by
+  key, a member of a `oneof` takes its siblings' place. `input` and `output` merge by `name`: there are those that the model has,
+  with its types and shapes, which only `reshape` may change.
 - YAML reads `yes`, `on` and `true` alike, so a truth value in `parameters` has to be quoted as it shall be written.
 - A field that `serving.server`, the oldest server it must run on, does not know is refused before anything is built.
 - `triton-repo import` writes such blocks from the configs of a repository that is there.
@@ -89,16 +89,13 @@ def page() -> str:
     oldest = field_versions.table()["oldest"]
     lines = [
         INTRODUCTION.replace("{oldest}", _minor(oldest)),
-        "| field | type | since | short form | otherwise |",
+        "| field | type | since | said as | otherwise |",
         "|---|---|---|---|---|",
     ]
     for path, kind, since in fields(model_config.descriptor()):
-        said = " ".join(f"`{place}`" for place in sorted(short.get(path, ())))
+        said = ", ".join(f"`{place}`" for place in sorted(short.get(path, {f"config.ROLE.{path}"})))
         lines.append(f"| `{path}` | {kind} | {since} | {said} | {', '.join(sorted(otherwise.get(path, ())))} |")
-    lines.append(
-        "\nA field without a short form is said as `config.ROLE.` and its path. `name` follows from the spec's `name:`.\n"
-    )
-    return "\n".join([*lines, *_enums()])
+    return "\n".join([*lines, "", *_enums()])
 
 
 def fields(descriptor: Descriptor, above: str = "") -> Iterator[tuple[str, str, str]]:
@@ -140,7 +137,7 @@ def _since(word: str) -> str:
 
 
 def _minor(version: str) -> str:
-    return version.removesuffix(".0")
+    return ".".join(version.split(".")[:2])
 
 
 def _short_forms(folder: Path) -> dict[str, set[str]]:
@@ -161,7 +158,7 @@ def _otherwise(folder: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for draft in drafts(folder, {}).values():
         for path, place in places(draft.config):
-            if origin := draft.origin(path):
+            if (origin := draft.origin(path)) and origin.loc[:1] != ("name",):
                 found.setdefault(place, set()).add(f"`{origin.loc[0]}`" if origin.loc else origin.kind)
     return found
 
@@ -180,10 +177,8 @@ def _model(path: Path) -> None:
     from onnx import TensorProto, helper
 
     nodes = [helper.make_node("GlobalAveragePool", ["image"], ["pooled"]), helper.make_node("Flatten", ["pooled"], ["scores"])]
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in (("image", ["N", 3, 8, 8]), ("scores", ["N", 3]))
-    ]
+    shapes: dict[str, list[int | str]] = {"image": ["N", 3, 8, 8], "scores": ["N", 3]}
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     onnx.save(helper.make_model(helper.make_graph(nodes, "sample", ends[:1], ends[1:]), ir_version=8), path)
 
 

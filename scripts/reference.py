@@ -1,11 +1,13 @@
-"""Writes docs/reference.md and docs/schema.json from the code: every command, every choice of every family. `make docs`."""
+"""Writes docs/reference.md, docs/config.md and docs/schema.json from the code: every command, choice and field. `make docs`."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,7 +17,7 @@ from generator.spec import Spec, json_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 FAMILIES = ("frontends", "heads", "nms", "preprocessing", "postprocessing", "precisions", "backends")
-SECTIONS = ("serving", "verify")
+SECTIONS = ("serving", "config", "verify")
 
 
 def reference() -> str:
@@ -56,17 +58,36 @@ def _family(name: str) -> str:
 
 def _fields(model: type[plugin.Model]) -> str:
     schema = model.model_json_schema()
-    rows = []
-    for name, field in schema.get("properties", {}).items():
-        if name == "kind":
-            continue
-        default = "**required**" if name in schema.get("required", []) else f"`{json.dumps(field.get('default'))}`"
-        rows.append(f"| `{name}` | {default} | {field.get('description', '')} |")
+    rows = list(_rows(model, schema))
     return "\n".join(["| field | default | |", "|---|---|---|", *rows, ""]) if rows else "No fields.\n"
 
 
+def _rows(model: type[plugin.Model], schema: dict[str, Any], above: str = "") -> Iterator[str]:
+    """A row a field; the fields of a mapping inside it follow it, or have a section of their own."""
+    for name, field in schema.get("properties", {}).items():
+        if name == "kind" and issubclass(model, plugin.Plugin):
+            continue
+        below = _mapping(model, name)
+        value = {} if below and field.get("default") else field.get("default")
+        default = "**required**" if name in schema.get("required", []) else f"`{json.dumps(value)}`"
+        yield f"| `{above}{name}` | {default} | {field.get('description', '')} |"
+        if below is not None and model is not Spec:
+            yield from _rows(below, below.model_json_schema(), f"{above}{name}.")
+
+
+def _mapping(model: type[plugin.Model], name: str) -> type[plugin.Model] | None:
+    """The plain mapping that a field may hold; plug-ins have sections of their own."""
+    annotation = model.model_fields[name].annotation
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    found = (o for o in options if isinstance(o, type) and issubclass(o, plugin.Model) and not issubclass(o, plugin.Plugin))
+    return next(found, None)
+
+
 def main() -> None:
-    """Write both files."""
+    """Write all three."""
+    import config_table  # beside this file
+
+    (ROOT / "docs" / "config.md").write_text(config_table.page(), encoding="utf-8")
     (ROOT / "docs" / "reference.md").write_text(reference(), encoding="utf-8")
     (ROOT / "docs" / "schema.json").write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Writes generator/releases.json, container release -> tritonserver version, from the release branches of the server's repository.
+"""Writes generator/releases.json, container release -> tritonserver version, from the release branches of its repository.
 
     python scripts/releases.py /work/.mirror/triton-inference-server+server/repo
 

@@ -5,26 +5,70 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_detector
+from pydantic import BaseModel
 
+from generator import model_config
 from generator.cli import run
 from generator.plugin import family
+from generator.serving import Serving
 
 FAMILIES = ("frontends", "heads", "nms", "passes", "preprocessing", "postprocessing", "precisions", "backends")
 
 
-def test_the_reference_is_current(root: Path) -> None:
-    spec = importlib.util.spec_from_file_location("reference", root / "scripts" / "reference.py")
+def script(root: Path, name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, root / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (root / "docs" / "reference.md").read_text() == module.reference(), "run: make docs"
+    return module
+
+
+def test_the_reference_is_current(root: Path) -> None:
+    assert (root / "docs" / "reference.md").read_text() == script(root, "reference").reference(), "run: make docs"
+
+
+def test_the_table_of_config_fields_is_current(root: Path) -> None:
+    assert (root / "docs" / "config.md").read_text() == script(root, "config_table").page(), "run: make docs"
+
+
+def test_the_table_of_config_fields_has_every_field_and_every_short_form(root: Path) -> None:
+    """The samples that it is made of say all that `serving:` and the target can say."""
+    table = script(root, "config_table")
+    unsaid = leaves(Serving) - said({"serving": sample.get("serving", {})} for sample in table.SAMPLES)
+    assert not unsaid, f"say them in SAMPLES of scripts/config_table.py: {sorted(unsaid)}"
+    rows = [line.split("|") for line in (root / "docs" / "config.md").read_text().splitlines() if line.startswith("| `")]
+    paths = [row[1].strip(" `") for row in rows]
+    assert paths == [path for path, _, _ in table.fields(model_config.descriptor())]
+    assert len(paths) == len(set(paths)) > 150
+    by_path = {row[1].strip(" `"): row[4].strip(" `") for row in rows}
+    assert by_path["dynamic_batching.max_queue_delay_microseconds"] == "serving.dynamic_batching.max_queue_delay_us"
+    assert by_path["optimization.cuda.graphs"] == "config.ROLE.optimization.cuda.graphs"
+
+
+def leaves(model: type[BaseModel], above: str = "serving") -> set[str]:
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        below = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        found |= leaves(below, f"{above}.{name}") if below else {f"{above}.{name}"}
+    return found
+
+
+def said(samples: Iterable[dict[str, Any]], above: str = "") -> set[str]:
+    found: set[str] = set()
+    for sample in samples:
+        for name, value in sample.items():
+            found |= said([value], f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}"}
+            # `version_policy: all` says the field of that name
+            found |= {f"{above}{name}.{value}"} if isinstance(value, str) else set()
+    return found
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -9,7 +9,9 @@ import click
 
 @click.command("import")
 @click.argument("repository", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("specs"), show_default=True, help="Where the specs go.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("specs"), show_default=True, help="Where the specs go."
+)
 @click.option("--model", "models", multiple=True, help="Only this model; may be said several times.")
 def command(repository: Path, output: Path, models: tuple[str, ...]) -> None:
     """Write a spec for each model of a hand-made REPOSITORY; building these gives the same models and configs."""

@@ -31,7 +31,7 @@ def command(specs: tuple[Path, ...], output: Path, as_json: bool) -> None:
 def _described(item: Any) -> dict[str, Any]:
     """The plan of one pipeline as plain data."""
     pipeline = item.pipeline
-    parts = [*pipeline.parts, *([pipeline.served] if pipeline.spec.preprocess else [])]
+    parts = [*pipeline.parts, *(part for part in [pipeline.served] if part not in pipeline.parts)]
     return {
         "pipeline": pipeline.spec.name,
         "spec": str(pipeline.path),

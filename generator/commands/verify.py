@@ -25,19 +25,24 @@ def command(specs: tuple[Path, ...], repository: Path, as_json: bool) -> None:
     import tritonclient.grpc as triton
 
     from generator import verify
-    from generator.load import load_all
+    from generator.build import resolved
     from generator.pipeline import Pipeline
     from generator.server import Server
 
-    pipelines = [Pipeline(path, spec) for path, spec in load_all(specs)]
+    models = resolved(specs)
+    pipelines = [model for model in models if isinstance(model, Pipeline)]
     rungs: list[Rung] = []
-    with Server(repository) as server, triton.InferenceServerClient(server.grpc_url) as client:
+    copied = [model.spec.name for model in models if not isinstance(model, Pipeline)]
+    with Server(repository, strict=not copied) as server, triton.InferenceServerClient(server.grpc_url) as client:
         for pipeline in pipelines:
             click.echo(f"  {pipeline.spec.name} ...", err=True)
             rungs += verify.ladder(pipeline, repository, client)
+        for name in copied:
+            if not client.is_model_ready(name):
+                raise VerifyError(f"{name}: the server did not load it", "triton-repo check says why, or the server's log")
     if as_json:
         click.echo(json.dumps([{**asdict(rung), "ok": rung.result.ok} for rung in rungs], indent=2))
-    else:
+    elif rungs:
         _table(rungs)
     for pipeline in pipelines:
         broken = verify.first_divergence([r for r in rungs if r.pipeline == pipeline.spec.name])
@@ -47,7 +52,9 @@ def command(specs: tuple[Path, ...], repository: Path, as_json: bool) -> None:
                 f"{pipeline.spec.name}: the first rung that diverges is '{broken.name}' (against {broken.against}): {problems}",
                 "the step between this rung and the one before it changed the answer",
             )
-    if not as_json:
+    if copied and not as_json:
+        click.echo(f"loaded: {', '.join(copied)}: served as they are; there is no checkpoint to compare them with")
+    if pipelines and not as_json:
         click.echo(f"verified: {', '.join(p.spec.name for p in pipelines)}: what is served equals what was trained")
 
 
