@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from generator import config_merge, config_serving, model_config
+from generator import config_merge, config_serving, model_config, warmup
 from generator.config_serving import said
 from generator.draft import MODEL, Draft, Origin
 from generator.tensors import Tensor, config_dtype
@@ -38,6 +38,9 @@ def part_config(pipeline: Pipeline, part: Part) -> Draft:
         config.parameters[key].string_value = value
     config_serving.instances(draft, spec.serving, part.role)
     config_serving.batching(draft, spec.serving)
+    warmup.configure(pipeline, part, draft)
+    if part is pipeline.served:
+        config_serving.answers(draft, spec.serving)
     config_merge.merge(pipeline, part, draft)
     return draft
 
@@ -55,6 +58,7 @@ def ensemble_config(pipeline: Pipeline) -> Draft:
                 step.output_map[edge.produced.name] = edge.key
     draft.note("platform", Origin("spec", ("preprocess",)))
     draft.note("ensemble_scheduling", MODEL)
+    config_serving.answers(draft, pipeline.spec.serving)
     config_merge.merge(pipeline, pipeline.served, draft)
     return draft
 

@@ -10,13 +10,15 @@ What the schema gains later can be said as soon as the installed tritonclient ca
 
 from __future__ import annotations
 
+import base64
 import math
 import struct
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
+import yaml
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema, to_jsonable_python
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from generator import model_config
 from generator.config_reading import Mistake, Reading
@@ -32,7 +34,7 @@ class _Block:
     """Validates with the descriptor; every mistake is told at the place in the YAML where it stands."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        plain = core_schema.plain_serializer_function_ser_schema(lambda said: to_jsonable_python(said, bytes_mode="base64"))
+        plain = core_schema.plain_serializer_function_ser_schema(_jsonable)
         return core_schema.no_info_plain_validator_function(block, serialization=plain, ref="ModelConfigBlock")
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -43,6 +45,17 @@ class _Block:
 
 #: A mapping that says fields of a ModelConfig; plain values, known to be right. An empty list or a 0 is kept as said.
 ConfigBlock = Annotated[Mapping[str, Any], _Block()]
+
+
+def _jsonable(said: Any) -> Any:
+    """What JSON has no word for as text, which is read back."""
+    if isinstance(said, Mapping):
+        return {key: _jsonable(value) for key, value in said.items()}
+    if isinstance(said, list):
+        return [_jsonable(value) for value in said]
+    if isinstance(said, bytes):
+        return base64.b64encode(said).decode()
+    return str(said) if isinstance(said, float) and not math.isfinite(said) else said
 
 
 def block(said: Any) -> Mapping[str, Any]:
@@ -118,12 +131,28 @@ def _scalar(field: FieldDescriptor, value: Any) -> Any:
 
 
 def as_yaml(found: Message) -> dict[str, Any]:
-    """The block that says `found`: `message(as_yaml(m)) == m`, also through YAML text (safe_dump quotes and escapes).
+    """The block that says `found`: `message(as_yaml(m)) == m`, also through the text that `dump` writes.
 
     What is set is said, also an empty message or a 0 in a oneof. Only a number that its enum has no name for cannot be said
     in a block: it stays a number here, and reading it is refused.
     """
     return {field.name: _plain(field, value) for field, value in found.ListFields()}
+
+
+def dump(said: Mapping[str, Any]) -> str:
+    """YAML text that carries every string."""
+    return yaml.dump(said, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML writes U+0085 bare into a single-quoted string, and reads it as a line's end."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = '"' if "\x85" in data else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _plain(field: FieldDescriptor, value: Any) -> Any:

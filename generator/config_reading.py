@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import difflib
-import math
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -143,7 +142,9 @@ class Reading:
         number = _number(value)
         if number is None:
             return self._wrong(loc, value, f"a number ({scalar(field)})")
-        if field.type == field.TYPE_FLOAT and math.isfinite(number) and abs(number) > _FLOAT_MAX:
+        try:
+            struct.pack("<f" if field.type == field.TYPE_FLOAT else "<d", number)
+        except OverflowError:
             return self._wrong(loc, value, f"at most {_FLOAT_MAX:.7g} (float)")
         return number
 
@@ -186,5 +187,5 @@ def short(value: Any) -> str:
     if isinstance(value, dict | list):
         kind = "a mapping" if isinstance(value, dict) else "a list"
         return f"an empty {kind[2:]}" if not value else kind
-    text = repr(getattr(value, "text", value))
+    text = str(getattr(value, "text", repr(value)))
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -69,6 +69,22 @@ def instances(draft: Draft, serving: Serving, role: str) -> None:
         draft.note(f"instance_group[0].{name}", Origin("spec", (*loc, role, name)))
 
 
+def answers(draft: Draft, serving: Serving) -> None:
+    """What holds for the model that clients call: the response cache, and labels of its outputs."""
+    if serving.response_cache:
+        draft.config.response_cache.enable = True
+        draft.note("response_cache", Origin("spec", ("serving", "response_cache")))
+    for index, output in enumerate(draft.config.output):
+        if output.name in serving.labels:
+            output.label_filename = labels_file(output.name)
+            draft.note(f"output[{index}].label_filename", Origin("spec", ("serving", "labels", output.name)))
+
+
+def labels_file(output: str) -> str:
+    """What the labels of an output are called in the model folder."""
+    return f"labels.{output}.txt"
+
+
 def _copy(draft: Draft, target: Message, path: str, source: Model, loc: Loc) -> None:
     """Every scalar that was said, under its name in model_config.proto."""
     for name in sorted(source.model_fields_set):

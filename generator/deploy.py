@@ -51,7 +51,7 @@ def render(repository: Path, target: Path, options: Options) -> dict[str, str]:
         "tag": options.tag,
         "gpus": options.gpus,
         "ports": options.ports,
-        "serve": list(container.SERVE),
+        "serve": container.serve_command(repository),
         "repository": _relative(repository, target),
         "models": [model.name for model in models],
         "shares": shares,

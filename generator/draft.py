@@ -59,7 +59,8 @@ class Draft:
     def _told_above(self, path: str, origin: Origin) -> bool:
         """A block of `config:` says its fields by their own names: its place is enough."""
         above = self.origin(parent(path))
-        return above is not None and origin.loc[:1] == ("config",) and origin.loc[: len(above.loc)] == above.loc and bool(above.loc)
+        inside = above is not None and bool(above.loc) and origin.loc[: len(above.loc)] == above.loc
+        return inside and origin.loc[0] == "config"
 
     def origin(self, path: str) -> Origin | None:
         """Who decided `path`: its own note, else the nearest one above."""

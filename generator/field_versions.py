@@ -47,7 +47,8 @@ def _message(found: Message, server: Version, path: str) -> Iterator[tuple[str, 
             continue
         for place, item in _items(field, value, here):
             if field.enum_type is not None:
-                word = f"{field.enum_type.full_name.partition('.')[2]}.{field.enum_type.values_by_number[item].name}"
+                known = field.enum_type.values_by_number.get(item)  # text can say any number
+                word = f"{field.enum_type.full_name.partition('.')[2]}.{known.name if known else item}"
                 if _newer(word, server):
                     yield place, since(word)
             elif hasattr(item, "ListFields"):

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from generator import config_block, pbtxt
 from generator.errors import RepositoryError
 
@@ -71,5 +69,5 @@ def _text(folder: Path, output: Path) -> str:
     said: dict[str, Any] = {"name": folder.name, "folder": os.path.relpath(folder.resolve(), output.resolve())}
     if (folder / "config.pbtxt").is_file():
         said["config"] = config_block.as_yaml(pbtxt.read(folder / "config.pbtxt"))
-    body = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=120)
+    body = config_block.dump(said)
     return f"{MARK}{said['folder']}; its files are copied, its config.pbtxt is written from `config`.\n{body}"

@@ -23,23 +23,36 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 
 
-class Written(float):
-    """A number with a point that remembers how it was written: 24.10 is not 24.1 where it names a release."""
+class _Float(float):
+    """A number that remembers how it was written: 24.10 is not 24.1 where it names a release."""
+
+    text: str
+
+
+class _Int(int):
+    """The same for 0x10 and 010."""
 
     text: str
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as it is, with numbers as written."""
+    """YAML as it is, with numbers that have a `text`, as written."""
 
 
-def _written(loader: _Loader, node: yaml.ScalarNode) -> Written:
-    number = Written(loader.construct_yaml_float(node))
+def _float(loader: _Loader, node: yaml.ScalarNode) -> _Float:
+    number = _Float(loader.construct_yaml_float(node))
     number.text = str(node.value)
     return number
 
 
-_Loader.add_constructor("tag:yaml.org,2002:float", _written)
+def _int(loader: _Loader, node: yaml.ScalarNode) -> _Int:
+    number = _Int(loader.construct_yaml_int(node))
+    number.text = str(node.value)
+    return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
 def load(path: Path) -> Spec:
@@ -125,7 +138,7 @@ def _refuse_duplicates(path: Path, node: yaml.Node) -> None:
             if not isinstance(key, yaml.ScalarNode):
                 raise SpecError(f"{path}:{line}: a list or a mapping cannot be a key", "write `key: value`")
             # a key that is plain text needs no constructor; 7.1 and 7.10 are one number
-            value = key.value if key.tag.rpartition(":")[2] in ("str", "merge", "value") else _construct(path, key)
+            value = key.value if _is_text(key) else _construct(path, key)
             if value in seen or key.value in seen:
                 raise SpecError(f"{path}:{line}: {key.value!r} is said twice", "remove one")
             seen |= {value, key.value}
@@ -170,13 +183,16 @@ def _line(node: yaml.Node, loc: Loc) -> int:
 
 
 def _pair(node: yaml.MappingNode, step: int | str) -> tuple[yaml.Node, yaml.Node] | None:
-    """Key and value under `step`, which may be a number where the key is one, however that is written."""
-    return next(((key, value) for key, value in node.value if key.value == str(step) or _is_number(key, step)), None)
+    """Key and value under `step`, which may be a number (or what else YAML reads) where the key is one, however it is written."""
+    return next(((key, value) for key, value in node.value if key.value == str(step) or _reads_as(key, step)), None)
 
 
-def _is_number(key: yaml.Node, step: int | str) -> bool:
-    number = isinstance(step, int) and key.tag == "tag:yaml.org,2002:int"
-    return number and bool(_construct(Path(), key) == step)
+def _reads_as(key: yaml.Node, step: int | str) -> bool:
+    return not _is_text(key) and str(_construct(Path(), key)) == str(step)
+
+
+def _is_text(key: yaml.Node) -> bool:
+    return key.tag.rpartition(":")[2] in ("str", "merge", "value")
 
 
 def _message(path: Path, root: yaml.Node, detail: ErrorDetails, top: type[BaseModel]) -> str:

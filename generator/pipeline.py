@@ -10,6 +10,7 @@ from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
 from generator.heads import Head
 from generator.load import line_of
+from generator.postprocessing import label_names
 from generator.preprocessing import ENCODED
 from generator.spec import Spec
 from generator.tensors import Tensor
@@ -94,6 +95,7 @@ class Pipeline:
     @functools.cached_property
     def served(self) -> Part:
         """What clients call: the ensemble, or the bare model."""
+        self.labels_fit()
         if self.spec.preprocess is None:
             return self.model
         return Part(self.spec.name, "ensemble", self.parts[0].inputs, self.parts[-1].outputs)
@@ -182,6 +184,20 @@ class Pipeline:
                 f"{post.labels} has {len(names)} labels, the head has {classes} classes",
                 "use the list of its training",
             )
+
+    def labels_fit(self) -> None:
+        """Judge `serving.labels` of a bare model. Raises SpecError for an unknown output, and for another count of classes."""
+        outputs = {tensor.name: tensor for tensor in self.model.outputs}
+        for name, path in self.spec.serving.labels.items():
+            loc = ("serving", "labels", name)
+            if self.spec.preprocess is not None:
+                raise self.error(loc, "an ensemble's labels belong to its postprocess", "say `labels:` under `postprocess:`")
+            if name not in outputs:
+                raise self.error(loc, f"the model has no output {name!r}", f"it has {', '.join(outputs)}")
+            count, shape = len(label_names(path)), outputs[name].shape
+            if not shape or shape[-1] not in (-1, count):
+                what = f"{path} has {count} labels; expected as many as the last dimension of {outputs[name]}"
+                raise self.error(loc, what, "use the list of its training")
 
     def error(self, loc: tuple[int | str, ...], what: str, remedy: str) -> SpecError:
         """A mistake at `loc` of the YAML, with its line."""

@@ -28,8 +28,8 @@ _SURGERY = (
 _REPOSITORY = (
     ("tritonclient", "protobuf", "jinja2"),
     (
-        "config.py", "config_block.py", "config_merge.py", "config_serving.py", "draft.py", "serving.py", "repository.py",
-        "pipeline.py", "pbtxt.py", "tensors.py",
+        "config.py", "config_block.py", "config_merge.py", "config_serving.py", "draft.py", "serving.py", "warmup.py",
+        "step_code.py", "repository.py", "pipeline.py", "pbtxt.py", "tensors.py",
     ),
 )
 
@@ -74,10 +74,12 @@ def steps(pipeline: Pipeline) -> tuple[Step, Step, Step]:
         **_versions(_SURGERY[0]),
     })  # fmt: skip
     labels = spec.postprocess.labels if spec.postprocess else None
+    warmed = spec.serving.warmup.files() if spec.serving.warmup else []
     written = Step(name, "repository", {
         "surgery": cut.key,
         **_said("postprocess", spec.postprocess and spec.postprocess.model_dump(mode="json", exclude={"labels"})),
-        **_said("serving", spec.serving.model_dump(mode="json")),
+        **_said("serving", spec.serving.model_dump(mode="json"), [*spec.serving.labels.values(), *warmed]),
+        **{f"file {path.name}": file_digest(path) for path in (*spec.serving.labels.values(), *warmed)},
         **_said("config", spec.config.model_dump(mode="json", exclude_unset=True)),
         **_said("target", spec.target.model_dump(mode="json")),
         "labels": file_digest(labels) if labels else "none",

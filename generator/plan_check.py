@@ -6,8 +6,9 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from generator import check, config, model_config, model_files, paths
+from generator import check, config, model_config, model_files, paths, warmup
 from generator.completion import completed, from_signature
+from generator.config_serving import labels_file
 from generator.draft import Draft
 from generator.errors import RepositoryError, SpecError
 from generator.findings import Finding
@@ -80,6 +81,10 @@ def _files(pipeline: Pipeline, part: Part, version: str) -> dict[str, Path | Non
         files[f"{version}/model.py"] = paths.templates() / "models" / part.template / "model.py"
     elif part is pipeline.model:
         files[f"{version}/{pipeline.spec.target.filename}"] = None
+    for sample in warmup.samples(pipeline, part):
+        files |= {f"warmup/{name}": None for name in sample.files.values()}
+    if part is pipeline.served:
+        files |= {labels_file(output): path for output, path in pipeline.spec.serving.labels.items()}
     if part.role == "postprocess" and pipeline.spec.postprocess and pipeline.spec.postprocess.labels:
         files["labels.txt"] = pipeline.spec.postprocess.labels
     return files

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import generator
-from generator import config, lock, paths, pbtxt
+from generator import config, lock, paths, pbtxt, warmup
+from generator.config_serving import labels_file
 from generator.draft import Draft
 from generator.errors import RepositoryError
 from generator.folder import FolderModel
@@ -81,6 +82,7 @@ def write(pipeline: Pipeline, onnx: Path, folder: Path) -> dict[str, str]:
         _part(pipeline, part, onnx, folder / part.name)
     if pipeline.spec.preprocess is not None:
         _ensemble(pipeline, folder / pipeline.spec.name)
+    warmup.write(pipeline, onnx, folder)
     return _digests(folder, models(pipeline))
 
 
@@ -126,6 +128,8 @@ def _part(pipeline: Pipeline, part: Part, onnx: Path, folder: Path) -> None:
     labels = pipeline.spec.postprocess.labels if pipeline.spec.postprocess else None
     if labels is not None and part.role == "postprocess":
         shutil.copyfile(labels, folder / "labels.txt")
+    for output, path in pipeline.spec.serving.labels.items() if part is pipeline.served else ():
+        shutil.copyfile(path, folder / labels_file(output))
     _describe(pipeline, part, folder, what, config.part_config(pipeline, part))
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from generator import install, server_log, server_rest
+from generator import install, response_cache, server_log, server_rest
 from generator.errors import ServerError, ToolError
 
 _GRACE = 20.0  # seconds between asking the server to end and killing it
@@ -76,6 +76,8 @@ class Settings:
     load: tuple[str, ...] = ()
     strict: bool = True
     extra_args: tuple[str, ...] = ()
+    #: Does a model ask for the response cache? Without one the server loads it and caches nothing.
+    cache: bool = False
 
 
 def command_line(installation: Installation, settings: Settings) -> list[str]:
@@ -87,6 +89,10 @@ def command_line(installation: Installation, settings: Settings) -> list[str]:
         command += [f"--{service}-address={settings.host}", f"--{service}-port={getattr(settings, service + '_port')}"]
     command.append(f"--model-control-mode={settings.model_control}")
     command += [f"--load-model={name}" for name in settings.load]
+    if settings.cache:
+        if installation.backends:  # the wheel's caches lie beside its program's folder
+            command.append(f"--cache-directory={installation.binary.parent.parent / 'caches'}")
+        command.append(response_cache.OPTION)
     if settings.strict:
         command.append("--disable-auto-complete-config")
     # a prefix of our own, so that what a killed server leaves in /dev/shm can be told from another server's.
@@ -225,7 +231,10 @@ class Server:
     def _launch(self, installation: Installation) -> None:
         ports = _ports(self.host, self._wanted)
         prefix = f"triton_repo_{os.getpid()}_{secrets.token_hex(4)}_"
-        self.settings = Settings(self.repository, self.host, **ports, shm_prefix=prefix, **self._options)  # type: ignore[arg-type]
+        cache = response_cache.wanted(self.repository)
+        self.settings = Settings(
+            self.repository, self.host, **ports, shm_prefix=prefix, cache=cache, **self._options  # type: ignore[arg-type]
+        )  # fmt: skip
         if not self._log_file:
             self._scratch = Path(tempfile.mkdtemp(prefix="triton-repo-server-"))
         log = self._log_path()

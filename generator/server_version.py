@@ -31,7 +31,8 @@ def parse(value: Any) -> Version:
     text = str(getattr(value, "text", value))
     parts = text.split(".")
     if len(parts) not in (2, 3) or not all(part.isascii() and part.isdecimal() for part in parts):
-        raise ValueError(f"found {text!r}; expected a version of tritonserver such as {text_of(DEFAULT_SERVER)}, or its container")
+        example = text_of(DEFAULT_SERVER)
+        raise ValueError(f"found {text!r}; expected a version of tritonserver such as {example}, or its container")
     if int(parts[0]) < _FIRST_YEAR:
         return tuple(int(part) for part in parts[:2])
     if text not in releases():

@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from generator.fields import SpecFile
 from generator.plugin import Model
 from generator.server_version import DEFAULT_SERVER, ServerVersion
+from generator.warmup import Warmup
 
 _INT32, _UINT32, _INT64, _UINT64 = 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1
 
@@ -126,6 +128,15 @@ class Serving(Model):
         Field(description="true, false, or its settings."),
     ] = DynamicBatching()
     instances: Annotated[Instances, Field(description="How many copies of each step run side by side, and where.")] = Instances()
+
+    warmup: Annotated[Warmup | None, Field(description="What each instance runs before its model is ready.")] = None
+    response_cache: Annotated[
+        bool, Field(description="Answer a request that was answered before from the server's cache, without running anything.")
+    ] = False
+    labels: Annotated[
+        dict[str, SpecFile],
+        Field(description="Of a bare model: output -> text file, a class a line; clients may then ask for the top classes."),
+    ] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _preferred_sizes_can_form(self) -> Serving:

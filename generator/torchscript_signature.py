@@ -1,4 +1,4 @@
-"""Names of the arguments of a TorchScript archive's `forward`, and how many values it returns, read from its code without torch."""
+"""What a TorchScript archive's `forward` takes and how many values it returns, read from its code without torch."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ Every rung is held against the checkpoint's own answer, carried on by the NumPy 
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from generator import compare, graph, lock, pbtxt, plan, run
+from generator import compare, graph, lock, plan, run, step_code
 from generator.compare import Comparison
 from generator.errors import VerifyError
 from generator.pipeline import Pipeline
@@ -84,8 +83,8 @@ def _pictures(pipeline: Pipeline, repository: Path) -> tuple[Sample, Comparison]
         )
     assert spec.preprocess is not None
     folder = repository / f"{spec.name}_preprocess"
-    served = _load(folder / str(spec.serving.version) / "model.py")
-    settings = served.Settings.from_config(_as_dict(folder / "config.pbtxt"))
+    served = step_code.load(folder / str(spec.serving.version) / "model.py")
+    settings = served.Settings.from_config(step_code.as_json(folder / "config.pbtxt"))
     height, width = pipeline.parts[0].outputs[0].shape[:2]
     encoded, pixels, geometry, result = [], [], [], Comparison()
     for path in spec.verify.images:
@@ -203,27 +202,3 @@ def _infer(pipeline: Pipeline, client: triton.InferenceServerClient, values: NDA
 def first_divergence(rungs: Sequence[Rung]) -> Rung | None:
     """The lowest rung that failed."""
     return next((rung for rung in rungs if not rung.result.ok), None)
-
-
-def _load(path: Path) -> Any:
-    """The server-side file itself, as a module."""
-    spec = importlib.util.spec_from_file_location(f"served_{path.parent.parent.name}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise VerifyError(f"{path} is missing", "build the repository again")
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules[spec.name] = module
-    previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = previous
-    return module
-
-
-def _as_dict(path: Path) -> dict[str, Any]:
-    from google.protobuf import json_format
-
-    config: dict[str, Any] = json_format.MessageToDict(pbtxt.read(path), preserving_proto_field_name=True)
-    return config

@@ -35,6 +35,7 @@ ROWS = [
     ("names/platform", IO + 'backend: "onnxruntime" platform: "tensorrt_plan"', "platform"),
     ("names/backend_known", IO + 'backend: "other"', "backend"),
     ("versions/none", PY + "version_policy { specific { versions: 7 } }", "version_policy"),
+    ("versions/none", PY + "version_policy { latest { } }", "version_policy"),
     ("max_batch_size/negative", PY + "max_batch_size: -1", "max_batch_size"),
     ("io/name", PY + "input { data_type: TYPE_FP32 dims: 1 }", "input[1].name"),
     ("io/data_type", PY + 'output { name: "P" dims: 1 }', "output[1].data_type"),
@@ -108,6 +109,7 @@ ROWS = [
     ("batch_io/input", PY + 'batch_input { target_name: "c" data_type: TYPE_INT64 source_input: "I" }', "batch_input[0].data_type"),
     ("batch_io/source", PY + 'batch_input { target_name: "c" data_type: TYPE_INT32 source_input: "X" }', "batch_input[0].source_input[0]"),
     ("batch_io/output", PY + 'batch_output { target_name: "X" source_input: "I" }', "batch_output[0].target_name[0]"),
+    ("batch_io/output", PY + 'batch_output { source_input: "I" }', "batch_output[0].target_name"),
     ("warmup/dims", PY + WARM % (1, "data_type: TYPE_FP32 dims: -1 zero_data: true"), "model_warmup[0].inputs[I].dims[0]"),
     ("warmup/data", PY + WARM % (1, "data_type: TYPE_FP32 dims: 4"), "model_warmup[0].inputs[I]"),
     ("warmup/file", PY + WARM % (1, 'data_type: TYPE_FP32 dims: 4 input_data_file: "gone"'), "model_warmup[0].inputs[I].input_data_file"),
@@ -216,7 +218,7 @@ def test_an_unbatched_step_fits_where_its_shape_counts_the_batch() -> None:
 
 def test_every_rule_says_what_it_looks_for_and_is_tested() -> None:
     tested = {row[0] for row in ROWS} | {row[0] for row in ENSEMBLES}
-    elsewhere = {"names/config", "versions/number", "sequence/state_names", "sequence/growable_memory", "ensemble/decoupled"}
+    elsewhere = {"names/config", "versions/number", "versions/negative", "sequence/state_names", "sequence/growable_memory", "ensemble/decoupled"}
     files = {rule.id for rule in all_rules() if rule.id.split("/")[0] in ("onnx", "pytorch", "regret", "python")}
     assert {rule.id for rule in all_rules()} - tested - elsewhere - files == set()
     assert all(rule.summary.endswith(".") and rule.source for rule in all_rules())

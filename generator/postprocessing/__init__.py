@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from numpy.typing import NDArray
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+def label_names(path: Path) -> list[str]:
+    """The lines of a labels file, in class order. Raises SpecError for one that is not UTF-8, or has a blank line."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: not UTF-8 text: {error.reason}", "save the labels as UTF-8") from None
+    if "" in lines:
+        where = f"{path}:{lines.index('') + 1}"
+        raise SpecError(f"{where}: a blank line; every line is a class", "name the class, or remove the line")
+    return lines
+
+
 class Postprocess(Plugin):
     """The last step of the ensemble. The work on the server is done by `templates/models/<template>/model.py`."""
 
@@ -25,17 +38,7 @@ class Postprocess(Plugin):
 
     def label_names(self) -> list[str]:
         """The lines of the labels file, in class order; empty without one. Raises SpecError for one that cannot be read."""
-        if self.labels is None:
-            return []
-        try:
-            lines = [line.strip() for line in self.labels.read_text(encoding="utf-8-sig").rstrip().splitlines()]
-        except UnicodeDecodeError as error:
-            raise SpecError(f"{self.labels}: not UTF-8 text: {error.reason}", "save the labels as UTF-8") from None
-        if "" in lines:
-            raise SpecError(
-                f"{self.labels}:{lines.index('') + 1}: a blank line; every line is a class", "name the class, or remove the line"
-            )
-        return lines
+        return label_names(self.labels) if self.labels else []
 
     def inputs(self, model_outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The tensors it takes (`geometry` among them where it needs that). Raises SpecError where it does not fit the model."""

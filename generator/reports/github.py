@@ -1,4 +1,4 @@
-"""Annotations for GitHub Actions (docs.github.com, "Workflow commands for GitHub Actions"): shown at the line in a pull request."""
+"""Annotations for GitHub Actions (docs.github.com, "Workflow commands"): shown at the line in a pull request."""
 
 from __future__ import annotations
 

@@ -30,6 +30,9 @@ def outputs(model: Model, world: World) -> Iterator[Problem]:
         path = f"batch_output[{index}]"
         if len(item.source_input) != 1:
             yield Problem(f"{path}.source_input", f"{len(item.source_input)} sources", "one", "name one input of the model")
+        if not item.target_name:
+            # not among the core's rules: server 2.51 ends at such a config
+            yield Problem(f"{path}.target_name", "none", listed(names, "an output of the model"), "name the output it scatters into")
         for place, target in enumerate(item.target_name):
             if target not in names:
                 yield Problem(

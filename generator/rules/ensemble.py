@@ -230,6 +230,10 @@ def mapping(model: Model, world: World) -> Iterator[Problem]:
                 if name not in known:
                     what = f"{kind} {name!r}, which {called.name} does not have"
                     yield Problem(f"{path}.{kind}_map[{name}]", what, listed(known, f"no {kind} at all"), "correct the name")
+        for name in sorted(found.output_map):
+            if sum(tensor.name == name for tensor in called.config.output) > 1:
+                what = f"output {name!r}, which {called.name} lists twice"
+                yield Problem(f"{path}.output_map[{name}]", what, "an output listed once", f"remove one from {called.name}")
         for name, tensor in inputs.items():
             if name not in found.input_map and not tensor.optional:
                 what = f"no tensor for input {name!r} of {called.name}"

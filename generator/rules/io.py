@@ -132,7 +132,8 @@ def labels(model: Model, world: World) -> Iterator[Problem]:
         if not tensor.label_filename:
             continue
         if tensor.label_filename not in model.files:
-            yield Problem(path, f"no file {tensor.label_filename!r}", "the file, beside config.pbtxt", "add it, or correct the name")
+            missing = f"no file {tensor.label_filename!r}"
+            yield Problem(path, missing, "the file, beside config.pbtxt", "add it, or correct the name")
         if tensor.name in seen:
             yield Problem(path, f"labels for {tensor.name!r} again", "one file an output", "remove the second output")
         seen.add(tensor.name)

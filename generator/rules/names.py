@@ -73,6 +73,14 @@ def versions(model: Model, world: World) -> Iterator[Problem]:
         yield Problem("version_policy", what, "a policy that allows one of them", "correct the policy, or add the version")
 
 
+@rule("versions/negative", source=f"{_LIFECYCLE}, VersionsToLoad; seen: server 2.51 loads it for ever")
+def negative(model: Model, world: World) -> Iterator[Problem]:
+    """A version that is served is not below 0: the server would take such a folder, and never end loading it."""
+    for version in model.served:
+        if version < 0:
+            yield Problem("", f"version folder {version}", "a whole number above 0", "rename the folder")
+
+
 @rule("versions/number", source=f"{_LIFECYCLE}, VersionsToLoad (std::stoll)")
 def numbers(model: Model, world: World) -> Iterator[Problem]:
     """A version fits into 64 bits; a larger one ends the server."""

@@ -92,9 +92,10 @@ def dims(model: Model, world: World) -> Iterator[Problem]:
         exact = path.startswith("output")
         if not whole and all(dim == 1 for dim in shape):
             continue
-        if not path.startswith("input") or not tensor.allow_ragged_batch:
-            if len(said) != len(whole) or not all(_takes(a, b, exact) for a, b in zip(whole, said, strict=True)):
-                yield _unlike(path, said, whole, f"version {version}", batch)
+        ragged = path.startswith("input") and tensor.allow_ragged_batch
+        fits = len(said) == len(whole) and all(_takes(a, b, exact) for a, b in zip(whole, said, strict=True))
+        if not ragged and not fits:
+            yield _unlike(path, said, whole, f"version {version}", batch)
 
 
 def _takes(real: int, said: int, exact: bool) -> bool:

@@ -8,11 +8,10 @@ from generator.field_versions import unknown_to
 from generator.rules import Model, Problem, World, rule
 from generator.server_version import text_of
 
+_SOURCE = "common, protobuf/model_config.proto of each release; core, src/filesystem/api.cc, ReadTextProto"
 
-@rule(
-    "schema/newer-field",
-    source="common, protobuf/model_config.proto of each release; core, src/model_config_utils.cc, ReadTextProto (src/filesystem/api.cc)",
-)
+
+@rule("schema/newer-field", source=_SOURCE)
 def newer_field(model: Model, world: World) -> Iterator[Problem]:
     """Every field that is set is known to the oldest server that must read it."""
     for field, since in unknown_to(model.said, world.server) if world.server else ():

@@ -145,7 +145,9 @@ def _session(
 
 def _reason(log: str, number: int) -> str:
     """The server's first error line about the case."""
-    return next((line.split("] ", 1)[-1] for line in log.splitlines() if line.startswith("E") and prefix(number) in line), "")
+    lines = [line for line in log.splitlines() if line.startswith("E") and prefix(number) in line]
+    # said of every ensemble on a machine without GPU, and no reason for anything
+    return next((line.split("] ", 1)[-1] for line in lines if "unable to create stream" not in line), "")
 
 
 def group(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
