@@ -47,9 +47,10 @@ def _message(found: Message, server: Version, path: str) -> Iterator[tuple[str, 
             continue
         for place, item in _items(field, value, here):
             if field.enum_type is not None:
-                known = field.enum_type.values_by_number.get(item)  # text can say any number
-                word = f"{field.enum_type.full_name.partition('.')[2]}.{known.name if known else item}"
-                if _newer(word, server):
+                # a number without a name is read by every server: the enums are open (tried: `optimization { priority: 77 }`)
+                known = field.enum_type.values_by_number.get(item)
+                word = f"{field.enum_type.full_name.partition('.')[2]}.{known.name}" if known else ""
+                if word and _newer(word, server):
                     yield place, since(word)
             elif hasattr(item, "ListFields"):
                 yield from _message(item, server, place)

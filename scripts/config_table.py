@@ -39,9 +39,16 @@ SAMPLES: tuple[dict[str, Any], ...] = (
         },
         "target": {"kind": "onnxruntime", "intra_op_threads": 1, "inter_op_threads": 1, "graph_optimization_level": 1},
     },
-    {"serving": {"version_policy": "all"}},
-    {"serving": {"version_policy": {"specific": [1]}}},
+    {"serving": {"version_policy": "all", "warmup": {"images": ["photo.png"], "batch_sizes": [1], "count": 2}}},
+    {
+        "serving": {
+            "version_policy": {"specific": [1]}, "response_cache": True, "labels": {"scores": "labels.txt"},
+            "warmup": {"inputs": {"image": "image.npy"}},
+        },
+        "preprocess": None, "postprocess": None,
+    },
 )  # fmt: skip
+_GENERIC = dict.fromkeys(ROLES, "ROLE") | {"scores": "OUTPUT"}
 #: Sections of the spec that are short forms, rather than what a field follows from.
 _SHORT = ("serving", "target", "name")
 
@@ -148,7 +155,7 @@ def _short_forms(folder: Path) -> dict[str, set[str]]:
             for path, place in places(draft.config):
                 origin = draft.origin(path)
                 if origin is not None and origin.loc[:1] and origin.loc[0] in _SHORT:
-                    words = ("ROLE" if word in ROLES else str(word) for word in origin.loc)
+                    words = (_GENERIC.get(str(word), str(word)) for word in origin.loc)
                     found.setdefault(place, set()).add(".".join(words))
     return found
 
@@ -164,22 +171,30 @@ def _otherwise(folder: Path) -> dict[str, set[str]]:
 
 
 def drafts(folder: Path, said: Mapping[str, Any]) -> dict[str, Draft]:
-    """The configs of a tiny classifier as an ensemble, with what is `said` besides."""
-    _model(folder / "model.onnx")
+    """The configs of a tiny classifier, as an ensemble if nothing else is `said`."""
+    _files(folder)
     spec = {"name": "sample", "checkpoint": {"kind": "onnx", "file": "model.onnx"}, "preprocess": {"kind": "stretch"}}
     path = folder / "sample.yaml"
     path.write_text(json.dumps({**spec, "postprocess": {"kind": "classification", "top_k": 1}, **said}), encoding="utf-8")
     return config.drafts(Pipeline(path, load(path)))
 
 
-def _model(path: Path) -> None:
+def _files(folder: Path) -> None:
+    """What the samples name: a model, a picture, a row of its input, and labels."""
+    import numpy as np
     import onnx
     from onnx import TensorProto, helper
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(folder / "photo.png")
+    np.save(folder / "image.npy", np.zeros((3, 8, 8), np.float32))
+    (folder / "labels.txt").write_text("cat\ndog\nbird\n")
 
     nodes = [helper.make_node("GlobalAveragePool", ["image"], ["pooled"]), helper.make_node("Flatten", ["pooled"], ["scores"])]
     shapes: dict[str, list[int | str]] = {"image": ["N", 3, 8, 8], "scores": ["N", 3]}
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
-    onnx.save(helper.make_model(helper.make_graph(nodes, "sample", ends[:1], ends[1:]), ir_version=8), path)
+    made = helper.make_model(helper.make_graph(nodes, "sample", ends[:1], ends[1:]), ir_version=8)
+    onnx.save(made, folder / "model.onnx")
 
 
 def places(message: Message, above: str = "", generic: str = "") -> Iterator[tuple[str, str]]:

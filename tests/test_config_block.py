@@ -314,9 +314,14 @@ def test_the_json_schema_knows_the_fields(folder: Path) -> None:
     validator = jsonschema.Draft202012Validator(json_schema())
     good = {"name": "a", "checkpoint": {"kind": "onnx", "file": "b"}}
     validator.validate({**good, "config": {"model": {"parameters": {"a": 1}, "response_cache": True, "dynamic_batching": {}}}})
-    for bad in (
-        {"max_batchsize": 1}, {"max_batch_size": "a"}, {"instance_group": [{"kind": "cpu"}]}, {"instance_group": {}},
-        {"dynamic_batching": {"priority_queue_policy": {"high": {}}}}, {"max_batch_size": 2**31},
-    ):  # fmt: skip
+    wrong: list[dict[str, Any]] = [
+        {"max_batchsize": 1},
+        {"max_batch_size": "a"},
+        {"max_batch_size": 2**31},
+        {"instance_group": [{"kind": "cpu"}]},
+        {"instance_group": {}},
+        {"dynamic_batching": {"priority_queue_policy": {"high": {}}}},
+    ]
+    for bad in wrong:
         with pytest.raises(jsonschema.ValidationError):
             validator.validate({**good, "config": {"model": bad}})

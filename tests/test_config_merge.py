@@ -423,10 +423,15 @@ def test_the_default_is_the_server_that_make_installs() -> None:
 
 @pytest.mark.parametrize(("server", "refused"), [((2, 51), True), ((2, 62), True), ((2, 63), False), ((), False)])
 def test_a_field_that_the_server_does_not_know(server: tuple[int, ...], refused: bool) -> None:
-    config = text_format.Parse('name: "a" ensemble_scheduling { max_inflight_requests: 2 }', type(_empty())())
+    config = text_format.Parse('name: "a" ensemble_scheduling { max_inflight_requests: 2 }', _empty())
     found = list(newer_field.find(Model("a", config, config), World({}, server=server)))
     assert [problem.field for problem in found] == (["ensemble_scheduling.max_inflight_requests"] if refused else [])
     assert all("2.63.0" in problem.found for problem in found)
+
+
+def test_a_number_without_a_name_is_known_to_every_server() -> None:
+    config = text_format.Parse("optimization { priority: 77 }", _empty())
+    assert not list(newer_field.find(Model("a", config, config), World({}, server=(2, 51))))
 
 
 def _empty() -> Any:

@@ -198,5 +198,3 @@ def test_deployment_has_a_cache_where_a_model_asks_for_one(tmp_path: Path) -> No
     cached = made(bare(tmp_path / "b", "  response_cache: true\n"), tmp_path / "cached")
     assert not any("cache-config" in word for word in container.serve_command(without))
     assert any(word.startswith("--cache-config=local,size=") for word in container.serve_command(cached))
-
-

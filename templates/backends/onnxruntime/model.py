@@ -215,6 +215,8 @@ class TritonPythonModel:
 
     def _check_tensor(self, role: str, tensor: dict[str, Any], actual: Any) -> None:
         where = f"{role} '{tensor['name']}'"
+        if tensor.get("optional") and self.batching:
+            raise self._refusal(f"{where} is optional, which models that batch cannot have; set max_batch_size to 0")
         found = _TYPES.get(actual.type)
         if found is None:
             raise self._refusal(f"{where} is a {actual.type}, which the server cannot carry")
@@ -228,8 +230,11 @@ class TritonPythonModel:
                 text = f"{where} has shape {shape} in the model, whose first dimension is not free"
                 raise self._refusal(f"{text}, so it cannot be batched; set max_batch_size to 0 or export it with a dynamic batch")
             dims = [-1, *dims]
-        same = len(shape) == len(dims) and all(a in (-1, b) for a, b in zip(shape, dims, strict=True))
-        if not same:
+        # a free dimension of an output must be configured as free (onnxruntime_utils.cc, CompareDimsSupported, compare_exact)
+        loose = role == "input"
+        same = len(shape) == len(dims) and all(a == b or (a == -1 and loose) for a, b in zip(shape, dims, strict=True))
+        scalar = not shape and not self.batching and all(dim == 1 for dim in dims)
+        if not same and not scalar:
             note = " (the first is the batch, because max_batch_size > 0)" if self.batching else ""
             raise self._refusal(f"{where} has shape {shape} in the model, and the config says {dims}{note}")
 
