@@ -1,11 +1,12 @@
 """Do configs that others wrote survive? text -> message -> text -> message, on the files that docs/public_configs.json names.
 
-    python benchmarks/public_configs.py --mirrors DIR            reads them from git mirrors (DIR/OWNER+NAME/repo, DIR/OWNER/NAME.git)
     python benchmarks/public_configs.py                          downloads each at its commit
+    python benchmarks/public_configs.py --mirrors DIR            reads them from git mirrors (DIR/OWNER/NAME.git, OWNER+NAME/repo)
     python benchmarks/public_configs.py --mirrors DIR --collect  first makes the list anew from the mirrors in DIR
 
-The list holds repository, commit, path and sha256; nothing of the files enters the project. Prints docs/public_configs.md. Fails
-when a config comes back as another one, when the lines of its fields are not found, or when the list has become too short.
+The list holds repository, commit, path and sha256; nothing of the files enters the project. Prints
+docs/public_configs.md. Fails when a config comes back as another one, when the line of a field is not found, when tritonserver
+(`--no-server` leaves it away) reads what we cannot or the other way round, and when the list has become too short.
 """
 
 from __future__ import annotations
@@ -38,34 +39,42 @@ CONFIGS, REPOSITORIES = 100, 25
 _COMMENT = "spec: config.name \"'{}[]<>\\ # \N{SNOWMAN}"
 
 
+#: So many of a kind are printed.
+_SHOWN = 20
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: `unreadable` says why it is no config, `broken` what our writer or reader did to one that is."""
+    """What became of one file: why it is no config, what changed on the way, and what `pbtxt.lines` says wrong of it."""
 
     public: Public
     unreadable: str = ""
-    broken: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    misplaced: tuple[str, ...] = ()
     fields: int = 0
 
     @property
     def equal(self) -> bool:
-        """Did the config survive?"""
-        return not self.unreadable and not self.broken
+        """Did the config survive the round trip?"""
+        return not self.unreadable and not self.changed
 
 
 def judge(public: Public, path: Path) -> Outcome:
     """Send the config at `path` through the reader and the writer twice, and look for the line of each of its fields."""
     raw = path.read_bytes().decode("utf-8", "replace")
+    misplaced: list[str] = []
+    found: Mapping[str, int] = {}
     try:
         found = pbtxt.lines(raw)
-    except Exception as error:  # any exception is the finding: lines() answers for every text
-        return Outcome(public, broken=(f"pbtxt.lines raised {type(error).__name__}: {error}",))
+    except Exception as error:  # it is to answer for every text
+        misplaced.append(f"raised {type(error).__name__}: {error}")
     try:
         config = pbtxt.read(path)
     except RepositoryError as error:
-        return Outcome(public, unreadable=_reason(error, path))
+        return Outcome(public, unreadable=_reason(error, path), misplaced=tuple(misplaced))
     fields = list(populated(config))
-    return Outcome(public, broken=(*round_trip(config), *unplaced(raw, found, fields)), fields=len(fields))
+    misplaced += unplaced(raw, found, fields)
+    return Outcome(public, changed=tuple(round_trip(config)), misplaced=tuple(misplaced), fields=len(fields))
 
 
 def _reason(error: RepositoryError, path: Path) -> str:
@@ -78,7 +87,7 @@ def round_trip(config: ModelConfig) -> Iterator[str]:
     written = pbtxt.text(config)
     try:
         back = pbtxt.parse(written)
-        told = pbtxt.parse(pbtxt.text(config, dict.fromkeys(pbtxt.lines(written), _COMMENT)))
+        told = pbtxt.parse(pbtxt.text(config, dict.fromkeys(populated(config), _COMMENT)))
     except RepositoryError as error:
         yield f"what was written cannot be read: {error.message}"
         return
@@ -91,8 +100,8 @@ def round_trip(config: ModelConfig) -> Iterator[str]:
 
 
 def _same(one: ModelConfig, other: ModelConfig) -> bool:
-    """Equal, and the same bytes on the wire: equality alone takes 0.0 for -0.0."""
-    return one == other and one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
+    """Equal, and the same bytes on the wire."""
+    return bool(one == other) and one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
 
 
 def populated(message: Message, path: str = "") -> Iterator[str]:
@@ -121,15 +130,16 @@ def unplaced(raw: str, found: Mapping[str, int], fields: Sequence[str]) -> Itera
     text = raw.split("\n")
     for path in fields:
         if path not in found:
-            yield f"pbtxt.lines has no line for {path}"
+            yield f"no line for {path}"
         elif not path.endswith("]") and not re.search(rf"\b{path.rpartition('.')[2]}\b", text[found[path] - 1]):
-            yield f"pbtxt.lines puts {path} on line {found[path]}, where it is not"
+            yield f"{path} is not on line {found[path]}"
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
     """Why the run proves nothing or finds a fault; empty when all is well."""
+    found = [f"{o.public}: {what}" for o in outcomes for what in o.changed]
+    found += [f"{o.public}: pbtxt.lines: {what}" for o in outcomes for what in o.misplaced]
     equal = [o for o in outcomes if o.equal]
-    found = [f"{o.public}: {what}" for o in outcomes for what in o.broken]
     if len(equal) < CONFIGS:
         found.append(f"{len(equal)} configs came back equal, at least {CONFIGS} are to")
     if (repositories := len({o.public.repo for o in equal})) < REPOSITORIES:
@@ -140,28 +150,36 @@ def failures(outcomes: Sequence[Outcome]) -> list[str]:
 def report(outcomes: Sequence[Outcome], server: str) -> str:
     """The page, as Markdown."""
     equal, unreadable = [o for o in outcomes if o.equal], [o for o in outcomes if o.unreadable]
-    broken = [f"- {o.public.link}: {_cell(what)}" for o in outcomes for what in o.broken]
+    changed = [f"- {o.public.link}: {_cell(what)}" for o in outcomes for what in o.changed]
+    misplaced = [f"- {o.public.link}: {_cell(what)}" for o in outcomes for what in o.misplaced]
+    fields = sum(o.fields for o in outcomes)
     counts = [
         ("files, no two alike", len(outcomes)),
         ("repositories", len({o.public.repo for o in outcomes})),
-        ("configs that come back equal: text -> message -> text -> message, plain and with a comment behind each field", len(equal)),
-        ("of them, fields set, all with their line found", sum(o.fields for o in equal)),
-        ("repositories that these are from", len({o.public.repo for o in equal})),
-        ("configs that come back changed, or whose lines are not found", sum(bool(o.broken) for o in outcomes)),
+        ("**configs that come back equal**", f"**{len(equal)}**, from {len({o.public.repo for o in equal})} repositories"),
+        ("configs that come back changed", sum(bool(o.changed) for o in outcomes)),
         ("files that are no config as they stand", len(unreadable)),
+        ("fields set in the configs", fields),
+        ("fields whose line `pbtxt.lines` does not find", len(misplaced)),
     ]
     return "\n".join([
         "# Configs of public repositories", "",
-        "Made by `benchmarks/public_configs.py` from the list in `public_configs.json` (repository, commit, path, sha256; none of their",
-        "content is here). Equal means: equal messages, the same bytes on the wire, the same text the second time.", "",
+        "Made by `benchmarks/public_configs.py` from the list in `public_configs.json` (repository, commit, path, sha256;",
+        "nothing of their content is here). Each is sent text -> message -> text -> message. Equal means: equal messages,",
+        "the same bytes on the wire, the same text the second time; and equal again with a comment behind each field.", "",
         "| | |", "|---|---|", *(f"| {name} | {count} |" for name, count in counts), "", server, "",
-        "## Changed", "", *(broken or ["None."]), "",
+        "## Changed", "", *_some(changed), "",
+        "## Lines not found", "", *_some(misplaced), "",
         "## By repository", "", "| repository | commit | files | equal | changed | no config |", "|---|---|---|---|---|---|",
         *_repositories(outcomes), "",
         "## No config as they stand", "",
         "Most are templates, to be filled in before tritonserver sees them; the others are mistakes of their authors.", "",
         "| file | reason |", "|---|---|", *(f"| {o.public.link} | {_cell(o.unreadable)} |" for o in unreadable), "",
     ])  # fmt: skip
+
+
+def _some(found: Sequence[str]) -> list[str]:
+    return [*found[:_SHOWN], *([f"- and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else [])] or ["None."]
 
 
 def _repositories(outcomes: Sequence[Outcome]) -> Iterator[str]:
@@ -177,7 +195,9 @@ def _cell(text: str) -> str:
 
 
 @click.command()
-@click.option("--mirrors", type=click.Path(path_type=Path), help="Read from the git mirrors in this folder, not from the network.")
+@click.option(
+    "--mirrors", type=click.Path(path_type=Path), help="Read from the git mirrors in this folder, not from the network."
+)
 @click.option("--collect", is_flag=True, help="First make the list anew: every *config*.pbtxt in the mirrors.")
 @click.option("--base-url", default=sources.BASE_URL, show_default=True, help="Where to download from without --mirrors.")
 @click.option("--docs", type=click.Path(path_type=Path), default=DOCS, help="The folder of the list and of the page.")
@@ -207,7 +227,7 @@ def run(mirrors: Path | None, base_url: str, docs: Path, *, collect: bool, serve
     (docs / "public_configs.md").write_text(text, encoding="utf-8")
     click.echo(text)
     if bad := [*failures(outcomes), *(said.disagreements if said else ())]:
-        raise RepositoryError("\n       ".join(bad), "correct generator/pbtxt.py, or the list")
+        raise RepositoryError("\n       ".join(_some(bad)), "correct generator/pbtxt.py, or the list")
 
 
 if __name__ == "__main__":

@@ -10,85 +10,93 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from public_configs_sources import Public
 
 from generator import field_versions, pbtxt
-from generator.errors import RepositoryError
+from generator.errors import RepositoryError, ServerError
 from generator.server import Server
 
-#: What the wheel's server is.
-SERVER = (2, 51)
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
 _AT_ONCE = 4
 _PATIENCE = 60.0  # seconds
 #: core, src/filesystem/api.cc, ReadTextProto: all that the server says when the text is no ModelConfig.
 _UNREADABLE = re.compile(r"failed to read text proto from \S*/([^/\s]+)/config\.pbtxt")
-#: What it says about a model whose config it has read.
-_READ = re.compile(r"at least one version must be available|[Pp]oll failed|failed to load")
+#: No answer to a request: the server ended, or loads for ever.
+_SILENT = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
 
 
 @dataclass(frozen=True)
 class Answers:
-    """How many configs the server could read, as they were and as we wrote them, and where that is not what we say of them."""
+    """What the server of some version could read, and where that is not what we say of it."""
 
+    version: str
     asked: int
-    readable: int
+    files: int
+    ours: int
     later: int
-    written: int
     disagreements: tuple[str, ...]
 
     def report(self) -> str:
         """A paragraph."""
-        agree = f"{self.asked - len(self.disagreements)} of {self.asked} texts"
-        return (
-            f"tritonserver {'.'.join(map(str, SERVER))} was asked to load each of them, and each as we write it: it reads {self.readable}"
-            f" as they stand and {self.written} as we write them.\nOf the others, {self.later} have fields that only later servers know."
-            f" On {agree} it agrees with `generator/pbtxt.py` and `generator/field_versions.py`."
-        )
+        agree = self.asked - len(self.disagreements)
+        return "\n".join([
+            f"tritonserver {self.version} was asked to load each file as it stands and each config as we write it.",
+            f"It reads {self.files} files and {self.ours} of ours; {self.later} configs have fields of later servers.",
+            f"On whether a text can be read, our reader and table of versions agree with it for {agree} of {self.asked} texts.",
+        ])  # fmt: skip
 
 
 def ask(files: Mapping[Public, Path], folder: Path) -> Answers:
-    """Show the server every config as it is, and, where we can read it, as we write it. Raises ServerError when it ends."""
-    expected: dict[str, bool] = {}
-    names: dict[str, str] = {}
-    later = 0
-    for public, path in files.items():
-        name = path.parent.name
-        names[name], names[f"w{name}"] = str(public), f"{public}, as we write it"
-        try:
-            config = pbtxt.read(path)
-        except RepositoryError:
-            expected[name] = False
-            continue
-        newer = next(field_versions.unknown_to(config, SERVER), None) is not None
-        later += newer
-        expected[name] = expected[f"w{name}"] = not newer
+    """Show the server every file as it is, and each config as we write it. Raises ServerError when it does not answer.
+
+    The configs lie in model folders of `folder`; those that we write are put beside them, their names with a w in front.
+    """
+    told = {path.parent.name: str(public) for public, path in files.items()}
+    configs = {path.parent.name: config for path in files.values() if (config := _read(path)) is not None}
+    for name, config in configs.items():
+        told[f"w{name}"] = f"{told[name]}, as we write it"
         (folder / f"w{name}").mkdir()
         (folder / f"w{name}" / "config.pbtxt").write_text(pbtxt.text(config), encoding="utf-8")
-    readable = _readable(folder, list(expected))
-    wrong = [f"{names[name]}: the server {'can' if readable[name] else 'cannot'} read it" for name in expected if readable[name] != expected[name]]
-    own = sum(readable[name] for name in expected if name.startswith("w"))
-    return Answers(len(expected), sum(readable.values()) - own, later, own, tuple(wrong))
+    with Server(folder, model_control="explicit", strict=True) as server:
+        version = _load(server, list(told))
+        unreadable = set(_UNREADABLE.findall(server.log))
+    known = field_versions.version(version)
+    later = {name for name, config in configs.items() if next(field_versions.unknown_to(config, known), None) is not None}
+    expected = {name: name.removeprefix("w") in configs and name.removeprefix("w") not in later for name in told}
+    wrong = [
+        f"{told[n]}: tritonserver {'cannot' if fine else 'can'} read it"
+        for n, fine in expected.items()
+        if fine == (n in unreadable)
+    ]
+    ours = sum(name.startswith("w") for name in told.keys() - unreadable)
+    return Answers(version, len(told), len(told.keys() - unreadable) - ours, ours, len(later), tuple(wrong))
 
 
-def _readable(repository: Path, names: list[str]) -> dict[str, bool]:
-    """Model -> could the server read its config?"""
+def _read(path: Path) -> ModelConfig | None:
+    try:
+        return pbtxt.read(path)
+    except RepositoryError:
+        return None
+
+
+def _load(server: Server, names: list[str]) -> str:
+    """Ask for each model; that all are refused is no news. Returns the server's version."""
     import tritonclient.grpc as triton
     from tritonclient.utils import InferenceServerException
 
-    with Server(repository, model_control="explicit", strict=True) as server:
-        with triton.InferenceServerClient(server.grpc_url) as client:
+    def load(name: str) -> None:
+        try:
+            client.load_model(name, client_timeout=_PATIENCE)
+        except InferenceServerException as error:
+            if error.status() in _SILENT:
+                raise ServerError(
+                    f"no answer from tritonserver to the load of {name}: {error.message()}", "see its log"
+                ) from None
 
-            def load(name: str) -> str:
-                try:
-                    client.load_model(name, client_timeout=_PATIENCE)
-                except InferenceServerException as error:
-                    return str(error.message())
-                return ""
-
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                answers = dict(zip(names, pool.map(load, names), strict=True))
-        log = server.log
-    print({re.sub(r"w?c\d{4}", "*", a) for a in answers.values()})
-    unreadable = set(_UNREADABLE.findall(log))
-    return {name: name not in unreadable for name in names}
+    with triton.InferenceServerClient(server.grpc_url) as client, ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(load, names))
+        return str(client.get_server_metadata().version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import http.client
 import itertools
 import json
 import os
@@ -55,7 +56,7 @@ def load(path: Path) -> list[Public]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return [Public(e["repo"], e["commit"], name, digest) for e in entries for name, digest in e["files"].items()]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ToolError(f"{path}: not a list of public configs ({error})", "make it with --collect") from None
 
 
@@ -72,8 +73,9 @@ def collect(mirrors: Path) -> list[Public]:
     """Every config in the newest commits of the mirrors, each content once, sorted by repository and path."""
     found: dict[str, Public] = {}
     for repo, git in sorted(_repositories(mirrors).items(), key=lambda pair: pair[0].lower()):
-        if repo in _NOT_TRITON or not (commit := _git(git, "rev-parse", "--verify", "-q", "HEAD").decode().strip()):
+        if repo in _NOT_TRITON:
             continue
+        commit = _git(git, "rev-parse", "--verify", "HEAD").decode().strip()
         names = _git(git, "ls-tree", "-r", "-z", "--name-only", "HEAD").decode("utf-8", "replace").split("\0")
         listed = [Public(repo, commit, path, "") for path in sorted(names) if _is_config(path)]
         for public, data in zip(listed, _blobs(git, listed), strict=True):
@@ -130,13 +132,18 @@ def _blobs(git: Path, publics: Sequence[Public]) -> Iterator[bytes]:
 
 
 def _git(git: Path, *arguments: str, stdin: bytes = b"") -> bytes:
-    """What git prints; nothing when it fails. A partial clone is not completed from the network."""
-    command = ["git", "-c", "safe.directory=*", f"--git-dir={git}", *arguments]
-    environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1"}
+    """What git prints. A partial clone is not completed from the network. Raises ToolError."""
+    environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
     try:
-        return subprocess.run(command, input=stdin, capture_output=True, env=environment, check=False).stdout
+        done = subprocess.run(
+            ["git", f"--git-dir={git}", *arguments], input=stdin, capture_output=True, env=environment, check=False
+        )
     except FileNotFoundError:
         raise ToolError("git is not installed", "install git, or download without --mirrors") from None
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise ToolError(f"{git}: git {arguments[0]}: {reason[-1]}", "remove this mirror, or make it anew with `git clone --bare`")
+    return done.stdout
 
 
 def web(base: str) -> Source:
@@ -157,8 +164,10 @@ def _download(base: str, public: Public) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
             data = bytes(answer.read())
-    except (OSError, ValueError) as error:
-        raise ToolError(f"{url}: {error}", "connect this machine to the network, or read git mirrors with --mirrors DIR") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise ToolError(
+            f"{url}: {error}", "connect this machine to the network, or read git mirrors with --mirrors DIR"
+        ) from None
     if hashlib.sha256(data).hexdigest() == public.sha256:
         kept.parent.mkdir(parents=True, exist_ok=True)
         scratch = kept.with_suffix(f".{os.getpid()}")
@@ -174,7 +183,9 @@ def write(publics: Sequence[Public], source: Source, folder: Path) -> Mapping[Pu
         listed = list(group)
         for public, data in zip(listed, source(listed), strict=True):
             if (digest := hashlib.sha256(data).hexdigest()) != public.sha256:
-                raise ToolError(f"{public} has sha256 {digest}, the list says {public.sha256}", "make the list anew with --collect")
+                raise ToolError(
+                    f"{public} has sha256 {digest}, the list says {public.sha256}", "make the list anew with --collect"
+                )
             path = folder / f"c{len(found):04}" / "config.pbtxt"
             path.parent.mkdir(parents=True)
             path.write_bytes(data)

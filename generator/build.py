@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from generator import lock, plan_check, repository, run
+from generator import carry, lock, plan_check, repository, run, versions
 from generator.folder import FolderModel
 from generator.load import load_all
 from generator.pipeline import Pipeline
 from generator.plan import Step, folder_step, steps, why_stale
 from generator.spec import Spec
+from generator.versions import Versions
 
 #: Told before and after each step: (step, "" before or what came of it after).
 Progress = Callable[[Step, str], None]
@@ -24,6 +25,10 @@ class Planned:
     pipeline: Pipeline | FolderModel
     steps: tuple[Step, ...]
     stale: tuple[str, ...]
+    #: None for a folder, which brings its own versions.
+    versions: Versions | None = None
+    #: By model, the fields of its config that change under a version that is kept.
+    shared: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def fresh(self) -> bool:
@@ -43,7 +48,12 @@ def plan(specs: Sequence[Path], output: Path) -> list[Planned]:
     planned = []
     plan_check.judge(pipelines, output)
     for pipeline in pipelines:
-        planned.append(_planned(pipeline, entries.get(pipeline.spec.name), output))
+        entry = entries.get(pipeline.spec.name)
+        item = _planned(pipeline, entry, output)
+        if not item.fresh:
+            versions.check(pipeline, entry, output)
+            item = replace(item, shared=versions.shared(pipeline, entry, output))
+        planned.append(replace(item, versions=versions.of(pipeline, entry)))
     repository.claim(output, entries, [name for p in pipelines for name in repository.models(p)])
     return planned
 
@@ -61,7 +71,7 @@ def _planned(pipeline: Pipeline | FolderModel, entry: lock.Entry | None, output:
 
 
 def build(planned: Sequence[Planned], output: Path, progress: Progress) -> list[tuple[str, int, str]]:
-    """Do what is stale. Returns a row a file: (path, bytes, created | updated | identical).
+    """Do what is stale. Returns a row a file: (path, bytes, created | updated | identical | retired).
 
     Until everything is staged the repository is not touched; each model folder is then exchanged in one rename.
     """
@@ -74,9 +84,12 @@ def build(planned: Sequence[Planned], output: Path, progress: Progress) -> list[
     with repository.staging(output) as staged:
         retired: list[str] = []
         for item in stale:
-            entry, old = _stage(item, results[item.pipeline.spec.name], staged, progress), entries.get(item.pipeline.spec.name)
+            old = entries.get(item.pipeline.spec.name)
+            entry = _stage(item, results[item.pipeline.spec.name], staged, progress)
+            if old is not None:
+                entry = _carried(item, old, entry, output, staged)
             retired += [name for name in (old.models if old else []) if name not in entry.models]
-            rows += [(name, (staged / name).stat().st_size, _status(name, digest, old)) for name, digest in entry.files.items()]
+            rows += _rows(entry, old, staged)
             entries[item.pipeline.spec.name] = entry
         names = [name for item in stale for name in repository.models(item.pipeline)]
         repository.publish(staged, output, names, retired, entries)
@@ -107,7 +120,29 @@ def _stage(item: Planned, final: Path | None, staged: Path, progress: Progress) 
         files = repository.write(item.pipeline, final / "model.onnx", staged)
         facts = run.facts(run.ensure(item.steps[0], item.pipeline))
     progress(step, f"{len(files)} files")
-    return lock.Entry({s.name: s.parts for s in item.steps}, repository.models(item.pipeline), files, facts)
+    made = {str(item.versions.written): item.steps[-2].key} if item.versions else {}
+    return lock.Entry({s.name: s.parts for s in item.steps}, repository.models(item.pipeline), files, facts, made)
+
+
+def _carried(item: Planned, old: lock.Entry, new: lock.Entry, output: Path, staged: Path) -> lock.Entry:
+    """The entry with the versions that are kept, their folders beside the staged one; what did not change keeps its times."""
+    kept = item.versions.kept if item.versions else ()
+    files = {n: digest for n, digest in old.files.items() if lock.version(n) in kept and n.split("/")[0] in new.models}
+    for name in files:
+        carry.link(output / name, staged / name)
+    if isinstance(item.pipeline, Pipeline) and item.pipeline.spec.preprocess is not None:
+        for version in kept:
+            (staged / item.pipeline.spec.name / str(version)).mkdir(exist_ok=True)  # an ensemble's versions hold no files
+    carry.same(output, {name: old.files[name] for name in new.files if name in old.files}, staged)
+    for name in new.models:
+        carry.times(output / name, staged / name)
+    made = {str(version): old.versions.get(str(version), "") for version in kept}
+    return replace(new, files=dict(sorted({**new.files, **files}.items())), versions={**made, **new.versions})
+
+
+def _rows(entry: lock.Entry, old: lock.Entry | None, staged: Path) -> list[tuple[str, int, str]]:
+    rows = [(name, (staged / name).stat().st_size, _status(name, digest, old)) for name, digest in entry.files.items()]
+    return rows + [(name, 0, "retired") for name in (old.files if old else ()) if name not in entry.files]
 
 
 def _status(name: str, digest: str, old: lock.Entry | None) -> str:

@@ -1,9 +1,9 @@
 """Passing served files on into new model folders such that a polling server sees what changed, and only that.
 
-tritonserver compares the newest modification time that it finds in a model folder with the newest it saw before (core,
-src/model_repository_manager/model_repository_manager.cc, ModelTimestamp::IsModified), and one version's with that version's before
-(IsModelVersionModified). So what did not change keeps its times, and what changed must end up newer than anything it replaces:
-a roll-back that brought back older times would go unnoticed.
+tritonserver compares the newest modification time that it finds in a model folder with the newest it saw before, and so for each
+version (core, src/model_repository_manager/model_repository_manager.cc, class ModelTimestamp, IsModified and
+IsModelVersionModified). So what did not change keeps its times, and what changed must end up newer than anything it replaces: a
+roll-back that brought back older times would go unnoticed.
 """
 
 from __future__ import annotations
@@ -61,6 +61,25 @@ def noticed(served: Path, staged: Path) -> None:
     newest = _newest(served) if served.is_dir() else 0
     if _newest(staged) <= newest:
         os.utime(staged, ns=(newest + _STEP, newest + _STEP))
+
+
+def in_place(staged: Path, served: Path) -> None:
+    """Make `served` what `staged` is where two folders cannot be exchanged at once; what was there ends in `staged`.
+
+    The model never vanishes and its config is never without the versions it needs: new version folders come in whole, then the
+    other files one by one, the config last of them; what is no longer wanted goes at the end.
+    """
+    new, old = _content(staged), _content(served)
+    files = sorted((name for name in new if (staged / name).is_file()), key=lambda name: (name == "config.pbtxt", name))
+    for name in sorted(name for name in new - old if (staged / name).is_dir() and name.rpartition("/")[0] not in new - old):
+        (staged / name).rename(served / name)
+    for name in files:
+        if (staged / name).is_file() and not _equal(served / name, staged / name):
+            (staged / name).replace(served / name)
+    for name in sorted(old - new, reverse=True):
+        path = served / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    noticed(staged, served)
 
 
 def _content(folder: Path) -> set[str]:

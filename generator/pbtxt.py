@@ -114,8 +114,8 @@ def lines(source: str) -> Mapping[str, int]:
         for path, number in _fields(tokenizer, model_config.descriptor(), ""):
             found.setdefault(path, number)
         return found
-    except (text_format.ParseError, ValueError):
-        return {}
+    except (text_format.ParseError, ValueError, KeyError, RecursionError):
+        return {}  # `parse` says what is wrong with it
 
 
 def _line(tokens: Tokenizer) -> int:
@@ -167,13 +167,15 @@ def _one(tokens: Tokenizer, field: FieldDescriptor, count: dict[str, int], line:
 
 def _entry(tokens: Tokenizer, field: FieldDescriptor, line: int, close: str) -> Iterator[tuple[str, int]]:
     """`{ key: K value ... }` of a map: what lies in the value goes by `field[K]`."""
-    key, below, kind = "", {}, field.message_type
+    below, kind = {}, field.message_type
     assert kind is not None
+    number = kind.fields_by_name["key"].cpp_type != kind.fields_by_name["key"].CPPTYPE_STRING
+    key = "0" if number else ""  # a key that is left out is the type's zero
     while not tokens.TryConsume(close):
         name = tokens.ConsumeIdentifier()
         tokens.TryConsume(":")
         if name == "key":
-            key = _value(tokens)
+            key = str(int(_value(tokens), 0)) if number else _value(tokens)
         else:
             below = dict(_one(tokens, kind.fields_by_name["value"], {}, _line(tokens)))
         _ = tokens.TryConsume(",") or tokens.TryConsume(";")
@@ -187,6 +189,8 @@ def _value(tokens: Tokenizer) -> str:
     if tokens.token[:1] in ("'", '"'):
         return str(tokens.ConsumeString())
     sign = "-" if tokens.TryConsume("-") else ""
+    if tokens.AtEnd():
+        raise ValueError("the text ends in the middle")
     found: Any = tokens.token
     tokens.NextToken()
     return f"{sign}{found}"

@@ -28,10 +28,12 @@ _SURGERY = (
 _REPOSITORY = (
     ("tritonclient", "protobuf", "jinja2"),
     (
-        "config.py", "config_block.py", "config_merge.py", "config_serving.py", "draft.py", "serving.py", "warmup.py",
-        "step_code.py", "repository.py", "pipeline.py", "pbtxt.py", "tensors.py",
+        "config.py", "config_block.py", "config_reading.py", "config_merge.py", "config_serving.py", "descriptors.py", "draft.py",
+        "serving.py", "warmup.py", "step_code.py", "repository.py", "pipeline.py", "pbtxt.py", "tensors.py",
     ),
-)
+)  # fmt: skip
+#: A folder spec is only written.
+_FOLDER = ("folder.py", "draft.py", "repository.py", "pbtxt.py", "config_block.py", "config_reading.py", "descriptors.py")
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def folder_step(model: FolderModel) -> Step:
         "files": _digest("".join(f"{name}{file_digest(path)}" for name, path in model.files.items()).encode()),
         "folders": json.dumps(sorted(model.folders)),
         **_said("config", model.spec.model_dump(mode="json", include={"config"})),
-        "sources": _sources(("folder.py", "draft.py", "repository.py", "pbtxt.py", "config_block.py"), []),
+        "sources": _sources(_FOLDER, []),
         **_versions(_REPOSITORY[0]),
     })  # fmt: skip
 

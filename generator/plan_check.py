@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from generator import check, config, model_config, model_files, paths, warmup
+from generator import check, config, lock, model_config, model_files, paths, versions, warmup
 from generator.completion import completed, from_signature
 from generator.config_serving import labels_file
-from generator.draft import Draft
+from generator.draft import Draft, Loc, parent
 from generator.errors import RepositoryError, SpecError
 from generator.findings import Finding
 from generator.folder import FolderModel
@@ -22,8 +22,10 @@ def judge(specs: Sequence[Pipeline | FolderModel], output: Path) -> list[Finding
     """Warnings about the models that the specs would write into `output`. Raises SpecError with every error among them."""
     planned: dict[str, Model] = {}
     servers: dict[str, Version] = {}
+    entries = lock.read(output)
     for spec in specs:
-        made = _models(spec) if isinstance(spec, Pipeline) else {spec.spec.name: _copied(spec)}
+        kept = _kept(spec, entries.get(spec.spec.name), output)
+        made = _models(spec, kept) if isinstance(spec, Pipeline) else {spec.spec.name: _copied(spec)}
         planned |= made
         servers |= dict.fromkeys(made, spec.spec.serving.server if isinstance(spec, Pipeline) else spec.spec.server)
     # a step may be served by a model that another build put there; what is wrong with that one is not ours to say here
@@ -34,7 +36,9 @@ def judge(specs: Sequence[Pipeline | FolderModel], output: Path) -> list[Finding
         for finding in check.check(World(models, server=server))
         if servers.get(finding.model) == server
     ]
-    if errors := [f for f in found if f.level == "error"]:
+    # where the cause stands among the errors, its consequence needs no line of its own
+    causes = [f for f in found if f.level == "error" and f.rule != "ensemble/step_refused"]
+    if errors := causes or [f for f in found if f.level == "error"]:
         raise SpecError("\n".join(dict.fromkeys(map(_message, errors))))
     return found
 
@@ -50,9 +54,19 @@ def _beside(output: Path) -> dict[str, Model]:
         return {}
 
 
-def _models(pipeline: Pipeline) -> dict[str, Model]:
+def _kept(spec: Pipeline | FolderModel, entry: lock.Entry | None, output: Path) -> dict[str, dict[str, Path | None]]:
+    """Version -> the files of an earlier build that stay, by their path in the repository."""
+    after = versions.of(spec, entry)
+    found: dict[str, dict[str, Path | None]] = {str(version): {} for version in (after.kept if after else ())}
+    for file in entry.files if entry else ():
+        if (number := str(lock.version(file))) in found:
+            found[number][file] = output / file
+    return found
+
+
+def _models(pipeline: Pipeline, kept: Mapping[str, Mapping[str, Path | None]]) -> dict[str, Model]:
     parts = {part.name: part for part in (*pipeline.parts, pipeline.served)}
-    return {name: _model(pipeline, parts[name], draft) for name, draft in config.drafts(pipeline).items()}
+    return {name: _model(pipeline, parts[name], draft, kept) for name, draft in config.drafts(pipeline).items()}
 
 
 def _copied(model: FolderModel) -> Model:
@@ -66,10 +80,13 @@ def _copied(model: FolderModel) -> Model:
     return Model(model.spec.name, found, said, model.files, model.folders, model.draft is not None, where, signature)
 
 
-def _model(pipeline: Pipeline, part: Part, draft: Draft) -> Model:
+def _model(pipeline: Pipeline, part: Part, draft: Draft, kept: Mapping[str, Mapping[str, Path | None]]) -> Model:
     version = str(pipeline.spec.serving.version)
+    files = _files(pipeline, part, version)
+    for earlier in kept.values():
+        files |= {name.removeprefix(f"{part.name}/"): path for name, path in earlier.items() if name.startswith(f"{part.name}/")}
     return Model(
-        part.name, completed(draft.config, part.name), draft.config, _files(pipeline, part, version), frozenset({version}),
+        part.name, completed(draft.config, part.name), draft.config, files, frozenset({version, *kept}),
         where=_where(pipeline, draft), signature=_signature(part),
     )  # fmt: skip
 
@@ -96,12 +113,18 @@ def _signature(part: Part) -> Callable[[int], Signature | None]:
     return lambda _: known
 
 
+def _beside_it(draft: Draft, field: str) -> Loc:
+    """Where something of the same message was said: a field that is missing has no line of its own."""
+    above = parent(field)
+    return next((o.loc for path, o in draft.origins.items() if o.loc and above and path.startswith(f"{above}.")), ())
+
+
 def _where(spec: Pipeline | FolderModel, draft: Draft) -> Callable[[str], str]:
     """The line of the YAML that decided a field; that of the checkpoint where the model did."""
 
     def where(field: str) -> str:
         origin = draft.origin(field)
-        loc = origin.loc if origin else ()
+        loc = (origin.loc if origin else ()) or _beside_it(draft, field)
         return f"{spec.path}:{line_of(spec.path, loc or ('checkpoint',))}"
 
     return where

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import generator
-from generator import config, lock, paths, pbtxt, warmup
+from generator import carry, config, lock, paths, pbtxt, warmup
 from generator.config_serving import labels_file
 from generator.draft import Draft
 from generator.errors import RepositoryError
@@ -144,8 +144,8 @@ def _describe(pipeline: Pipeline, part: Part, folder: Path, what: str, draft: Dr
     steps = [p.name for p in pipeline.parts] if part is pipeline.served and pipeline.spec.preprocess else []
     (folder / "README.md").write_text(_render(
         "readme/model.md.j2", part=part, what=what, version=generator.__version__, spec_name=pipeline.path.name,
-        max_batch_size=pipeline.max_batch_size, steps=steps, numpy_dtype=numpy_dtype, shape=_shape,
-        example=lambda t: _example(t, pipeline.max_batch_size), encoded=[t.dtype for t in part.inputs] == ["BYTES"],
+        max_batch_size=draft.config.max_batch_size, steps=steps, numpy_dtype=numpy_dtype, shape=_shape,
+        example=lambda t: _example(t, draft.config.max_batch_size), encoded=[t.dtype for t in part.inputs] == ["BYTES"],
     ), encoding="utf-8")  # fmt: skip
 
 
@@ -169,10 +169,15 @@ def _example(tensor: Tensor, max_batch_size: int) -> str:
 
 
 def publish(staged: Path, repository: Path, names: Sequence[str], retired: Sequence[str], entries: dict[str, lock.Entry]) -> None:
-    """Exchange the staged folders for the served ones, take the retired away, write the lock; an interrupt waits."""
+    """Exchange the staged folders for the served ones, take the retired away, write the lock; an interrupt waits.
+
+    A folder in which nothing changed is left alone, so that a polling server does not load its model again.
+    """
     with _uninterrupted():
         for name in names:
-            _exchange(staged / name, repository / name)
+            if not carry.unchanged(repository / name, staged / name):
+                carry.noticed(repository / name, staged / name)
+                _exchange(staged / name, repository / name)
         for name in retired:
             if (repository / name).exists():
                 (repository / name).rename(staged / f"retired-{name}")
@@ -182,15 +187,17 @@ def publish(staged: Path, repository: Path, names: Sequence[str], retired: Seque
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Atomic where the kernel can (renameat2 RENAME_EXCHANGE), two renames elsewhere; the old one ends in the staging folder."""
+    """At once where kernel and file system can (renameat2 RENAME_EXCHANGE), file by file elsewhere.
+
+    Never by moving the old folder away first: a polling server that looks in between unloads the model.
+    """
     if not old.exists():
         new.rename(old)
         return
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     at_cwd, exchange = -100, 2
     if renameat2 is None or renameat2(at_cwd, os.fsencode(new), at_cwd, os.fsencode(old), exchange) != 0:
-        old.rename(new.with_name(f"old-{new.name}"))
-        new.rename(old)
+        carry.in_place(new, old)
 
 
 @contextmanager
@@ -209,7 +216,29 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def whole(repository: Path, entry: lock.Entry) -> bool:
-    """Is every file of the entry there, unchanged, and nothing beside them?"""
-    found = {str(p.relative_to(repository)) for name in entry.models for p in (repository / name).rglob("*") if p.is_file()}
-    found = {name for name in found if "__pycache__" not in name}
-    return found == set(entry.files) and all(file_digest(repository / name) == digest for name, digest in entry.files.items())
+    """Is every file of the entry there, unchanged, and nothing beside them, no version folder either?"""
+    return next(differences(repository, entry), "") == ""
+
+
+def differences(repository: Path, entry: lock.Entry) -> Iterator[str]:
+    """What of the entry is missing, was changed, or lies beside it, a sentence each."""
+    found = {p.relative_to(repository).as_posix(): p for name in entry.models for p in (repository / name).rglob("*")}
+    found = {name: path for name, path in found.items() if carry.CACHE not in name}
+    for name, digest in entry.files.items():
+        if name not in found or not found[name].is_file():
+            yield f"{name} is missing"
+        elif file_digest(found[name]) != digest:
+            yield f"{name} was changed"
+    yield from (f"{name} was added" for name, path in found.items() if path.is_file() and name not in entry.files)
+    if not entry.versions:
+        return
+    there = {name for name, path in found.items() if path.is_dir() and lock.version(f"{name}/") is not None}
+    wanted = {f"{model}/{version}" for model in entry.models for version in _versions(model, entry)}
+    yield from (f"version folder {name} is missing" for name in sorted(wanted - there))
+    yield from (f"version folder {name} was added" for name in sorted(there - wanted))
+
+
+def _versions(model: str, entry: lock.Entry) -> set[int]:
+    """Of one model: those that hold files; an ensemble's hold none, and are those of its steps."""
+    found = {number for name in entry.files if name.startswith(f"{model}/") and (number := lock.version(name)) is not None}
+    return found or set(map(int, entry.versions))

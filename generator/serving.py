@@ -115,7 +115,13 @@ class Serving(Model):
     server: Annotated[
         ServerVersion, Field(description="The oldest tritonserver that must load it, such as 2.51 or its container 24.10.")
     ] = DEFAULT_SERVER
-    version: Annotated[int, Field(ge=1, description="The version folder that is written.")] = 1
+    version: Annotated[
+        int, Field(ge=1, le=_INT64, description="The version folder that is written; later ones are taken away, see `keep`.")
+    ] = 1
+    keep: Annotated[
+        Literal["all"] | Annotated[int, Field(ge=0, le=_INT32)],
+        Field(description="How many earlier versions stay beside it: all, or the latest N."),
+    ] = "all"
     version_policy: Annotated[
         VersionPolicy | None,
         BeforeValidator(_policy, json_schema_input_type=Literal["all"] | VersionPolicy | None),

@@ -77,7 +77,8 @@ def size_mib(shares: Iterable[Need]) -> int:
 
 
 def _instances(model: ModelConfig) -> int:
-    return sum(max(1, group.count) for group in model.instance_group) or 1
+    # a count holds for each GPU that is listed
+    return sum(max(1, group.count) * max(1, len(group.gpus)) for group in model.instance_group) or 1
 
 
 def _item(model: ModelConfig) -> int:

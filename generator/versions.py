@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import config, lock, model_config, pbtxt
-from generator.errors import SpecError
 from generator.folder import FolderModel
 from generator.pipeline import Pipeline
 from generator.plan import file_digest
@@ -44,11 +43,6 @@ class Versions:
     def retired(self) -> tuple[int, ...]:
         """What is taken away: more than `serving.keep` allows, and all that is later than the spec's version."""
         return tuple(v for v in self.before if v not in self.after)
-
-    def __str__(self) -> str:
-        """For the plan: `writes 2, keeps 1, takes away 3`."""
-        said = [("writes", (self.written,)), ("keeps", self.kept), ("takes away", self.retired)]
-        return ", ".join(f"{verb} {', '.join(map(str, which))}" for verb, which in said if which)
 
 
 def of(spec: Pipeline | FolderModel, entry: lock.Entry | None) -> Versions | None:
@@ -169,7 +163,7 @@ def _bare(tensor: ModelInput | None) -> bytes:
     copy.CopyFrom(tensor)
     if "label_filename" in copy.DESCRIPTOR.fields_by_name:
         copy.ClearField("label_filename")
-    return copy.SerializeToString(deterministic=True)
+    return bytes(copy.SerializeToString(deterministic=True))
 
 
 def _tensor(tensor: ModelInput | None) -> str:

@@ -34,7 +34,8 @@ _BATCHING = {
 SAMPLES: tuple[dict[str, Any], ...] = (
     {
         "serving": {
-            "server": "2.51", "version": 1, "version_policy": {"latest": 2}, "max_batch_size": 4, "dynamic_batching": _BATCHING,
+            "server": "2.51", "version": 1, "keep": 0, "version_policy": {"latest": 2},
+            "max_batch_size": 4, "dynamic_batching": _BATCHING,
             "instances": dict.fromkeys(ROLES, _GROUP),
         },
         "target": {"kind": "onnxruntime", "intra_op_threads": 1, "inter_op_threads": 1, "graph_optimization_level": 1},

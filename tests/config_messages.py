@@ -15,60 +15,17 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 
+#: Texts that YAML reads as something else, or must escape.
+HARD = [
+    "yes", "No", "on", "null", "~", "", " ", "1", "1.5", "0x1f", "1e3", "2001-01-01", "- a", "a: b", "# c", "a #b", "'",
+    '"', "\\", "{", "*a", "&a", "!x", "%", "@", "\x00", "\t", "\n", "\r", "a\n\n b ", "\x85", "\u2028", "\ufeff",
+    "\x7f", "=", "<<", "---", "...", "? k", "|", ">", "12:30:45", "0o17", ".inf", "\U0001f600",
+]  # fmt: skip
+
+
 def texts() -> st.SearchStrategy[str]:
-    """Every text UTF-8 can carry, and those that YAML reads as something else."""
-    return st.one_of(
-        st.text(st.characters(codec="utf-8"), max_size=20),
-        st.sampled_from(
-            [
-                "yes",
-                "No",
-                "on",
-                "null",
-                "~",
-                "",
-                " ",
-                "1",
-                "1.5",
-                "0x1f",
-                "1e3",
-                "2001-01-01",
-                "- a",
-                "a: b",
-                "# c",
-                "a #b",
-                "'",
-                '"',
-                "\\",
-                "{",
-                "*a",
-                "&a",
-                "!x",
-                "%",
-                "@",
-                "\0",
-                "\t",
-                "\n",
-                "\r",
-                "a\n\n b ",
-                "\x85",
-                "\u2028",
-                "\ufeff",
-                "\x7f",
-                "=",
-                "<<",
-                "---",
-                "...",
-                "? k",
-                "|",
-                ">",
-                "12:30:45",
-                "0o17",
-                ".inf",
-                "\U0001f600",
-            ]
-        ),
-    )
+    """Every text UTF-8 can carry."""
+    return st.one_of(st.text(st.characters(codec="utf-8"), max_size=20), st.sampled_from(HARD))
 
 
 def blocks(descriptor: Descriptor) -> st.SearchStrategy[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from config_messages import leaves, messages, path_of, saying
+from config_messages import HARD, leaves, messages, path_of, saying
 from google.protobuf import text_format
 from hypothesis import example, given, settings
 from pydantic import ValidationError
@@ -270,6 +270,15 @@ def test_every_message_goes_through_yaml_and_comes_back_equal(config: Any) -> No
     for text in (config_block.dump(said).encode(), yaml.safe_dump(said).encode()):
         assert config_block.message(yaml.safe_load(text)) == config
         assert config_block.message(yaml.load(text, Loader=load._Loader)) == config
+
+
+@pytest.mark.parametrize("text", [*HARD, "a\x85b", " a", "a ", "a\n", "\na", "a\r\nb", "x" * 300, "word " * 60], ids=repr)
+def test_every_text_goes_through_yaml(text: str) -> None:
+    config = model_config.new(backend=text, metric_tags={text: text})
+    config.parameters[text].string_value = text
+    assert (
+        config_block.message(yaml.load(config_block.dump(config_block.as_yaml(config)).encode(), Loader=load._Loader)) == config
+    )
 
 
 def test_single_precision_numbers_are_written_short() -> None:

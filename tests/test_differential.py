@@ -1,4 +1,4 @@
-"""The checker's verdict is the real server's, on repositories that hypothesis breaks; `benchmarks/differential.py` reports it."""
+"""The checker's verdict is the real server's, on repositories that hypothesis breaks (report: benchmarks/check_agreement.py)."""
 
 from __future__ import annotations
 

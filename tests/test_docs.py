@@ -65,7 +65,7 @@ def said(samples: Iterable[dict[str, Any]], above: str = "") -> set[str]:
     found: set[str] = set()
     for sample in samples:
         for name, value in sample.items():
-            found |= said([value], f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}"}
+            found |= {f"{above}{name}"} | (said([value], f"{above}{name}.") if isinstance(value, dict) else set())
             # `version_policy: all` says the field of that name
             found |= {f"{above}{name}.{value}"} if isinstance(value, str) else set()
     return found

@@ -136,7 +136,9 @@ def test_a_file_that_is_not_ours_stays(tmp_path: Path, capsys: pytest.CaptureFix
         ("name: m\nfolder: m\nconfig:\n  backend: python\n  input:\n  - {name: a, dims: [1]}\n", ":6: m: input[0].data_type"),
     ],
 )
-def test_a_wrong_folder_spec_is_refused_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:
+def test_a_wrong_folder_spec_is_refused_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "1" / "model.py").write_text(seeds.IDLE)
     (tmp_path / "m.yaml").write_text(text)

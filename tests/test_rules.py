@@ -37,6 +37,7 @@ ROWS = [
     ("versions/none", PY + "version_policy { specific { versions: 7 } }", "version_policy"),
     ("versions/none", PY + "version_policy { latest { } }", "version_policy"),
     ("max_batch_size/negative", PY + "max_batch_size: -1", "max_batch_size"),
+    ("agents/none", PY + "model_repository_agents { }", "model_repository_agents"),
     ("io/name", PY + "input { data_type: TYPE_FP32 dims: 1 }", "input[1].name"),
     ("io/data_type", PY + 'output { name: "P" dims: 1 }', "output[1].data_type"),
     ("io/dims", PY + 'input { name: "J" data_type: TYPE_FP32 }', "input[1].dims"),
@@ -218,7 +219,14 @@ def test_an_unbatched_step_fits_where_its_shape_counts_the_batch() -> None:
 
 def test_every_rule_says_what_it_looks_for_and_is_tested() -> None:
     tested = {row[0] for row in ROWS} | {row[0] for row in ENSEMBLES}
-    elsewhere = {"names/config", "versions/number", "versions/negative", "sequence/state_names", "sequence/growable_memory", "ensemble/decoupled"}
+    elsewhere = {
+        "names/config",
+        "versions/number",
+        "versions/negative",
+        "sequence/state_names",
+        "sequence/growable_memory",
+        "ensemble/decoupled",
+    }
     files = {rule.id for rule in all_rules() if rule.id.split("/")[0] in ("onnx", "pytorch", "regret", "python")}
     assert {rule.id for rule in all_rules()} - tested - elsewhere - files == set()
     assert all(rule.summary.endswith(".") and rule.source for rule in all_rules())

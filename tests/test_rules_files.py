@@ -23,7 +23,7 @@ IO = 'input { name: "x" data_type: TYPE_FP32 dims: 4 } output { name: "y" data_t
 ONE = "instance_group { count: 1 kind: KIND_CPU } "
 
 #: model, config, rule and field; None: nothing is found. Each is also loaded on the real server, by the stand-in.
-ROWS = [
+ROWS: list[tuple[onnx.ModelProto | bytes, str, str | None, str]] = [
     (BATCHED, "max_batch_size: 4 " + IO, None, ""),
     (BATCHED, IO.replace("dims: 4", "dims: [ -1, 4 ]"), None, ""),
     (FREE, "max_batch_size: 4 " + IO.replace("dims: 4 } o", "dims: 3 } o").replace('"y" data_type: TYPE_FP32 dims: 4', '"y" data_type: TYPE_FP32 dims: -1'), None, ""),
@@ -97,7 +97,8 @@ def test_the_scan_reads_what_onnx_reads(inputs, outputs, constants, opset, weigh
 
     infos = [[helper.make_tensor_value_info(n, d, s) for n, (d, s) in side.items()] for side in (inputs, outputs)]
     held = [TensorProto(name=name, data_type=1, raw_data=weights) for name in list(inputs)[:constants]]
-    graph = helper.make_graph([helper.make_node("Identity", ["a"], ["b"], doc_string="x" * 300)], "g", *infos, initializer=held)
+    node = helper.make_node("Identity", ["a"], ["b"], doc_string="x" * 300)
+    graph = helper.make_graph([node], "g", infos[0], infos[1], initializer=held)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("other", 99)])
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         file.write(made.SerializeToString())
@@ -156,7 +157,7 @@ def test_torchscript_names_and_counts(tmp_path: Path) -> None:
 
     folder = tmp_path / "r" / "m" / "1"
     folder.mkdir(parents=True)
-    torch.jit.trace(Two(), (torch.ones(2), torch.ones(2))).save(str(folder / "model.pt"))
+    torch.jit.trace(Two(), (torch.ones(2), torch.ones(2))).save(str(folder / "model.pt"))  # type: ignore[no-untyped-call]
     assert torchscript_signature.read(folder / "model.pt") == (["image", "scale"], 2)
 
     def config(first: str, second: str, output: str) -> list[tuple[str, str]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_detector
 import tiny_models
+from numpy.typing import NDArray
 from onnx import TensorProto, save
 
 from generator import pbtxt, step_code
@@ -100,7 +102,7 @@ def test_strings_are_written_in_tritons_form(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], serving: str, values: np.ndarray, said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], serving: str, values: NDArray[Any] | None, said: str
 ) -> None:
     spec = bare(tmp_path, serving)
     if values is not None:

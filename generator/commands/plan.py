@@ -36,6 +36,8 @@ def _described(item: Any) -> dict[str, Any]:
         "pipeline": pipeline.spec.name,
         "spec": str(pipeline.path),
         "max_batch_size": pipeline.max_batch_size,
+        "versions": item.versions and _numbers(item.versions),
+        "shared_config": item.shared,
         "steps": [
             {"step": step.name, "key": step.key, "stale": bool(why), "why": why or "fresh"}
             for step, why in zip(item.steps, item.stale, strict=True)
@@ -55,6 +57,16 @@ def _tensor(tensor: Any) -> dict[str, Any]:
     return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape), "text": str(tensor).split(" ", 1)[1]}
 
 
+def _numbers(versions: Any) -> dict[str, Any]:
+    return {"write": versions.written, "keep": versions.kept, "retire": versions.retired}
+
+
+def _versions(said: dict[str, Any]) -> str:
+    """Which version folders a build writes, keeps and takes away."""
+    verbs = {"write": (said["write"],), "keep": said["keep"], "retire": said["retire"]}
+    return "versions: " + "; ".join(f"{verb} {', '.join(map(str, which))}" for verb, which in verbs.items() if which)
+
+
 def _show(item: dict[str, Any]) -> None:
     from generator.console import console, table
 
@@ -63,6 +75,10 @@ def _show(item: dict[str, Any]) -> None:
     for step in item["steps"]:
         steps.add_row(step["step"], step["key"][:16], f"stale: {step['why']}" if step["stale"] else "fresh")
     out.print(steps)
+    if item["versions"]:
+        out.print(_versions(item["versions"]))
+    for model, fields in item["shared_config"].items():
+        out.print(f"{model}: kept versions will be served with the new {', '.join(fields)}")
     edges = table("", "from", "to", "tensor", "type and shape")
     for edge in item["edges"]:
         edges.add_row(edge["from"], edge["to"], edge["tensor"], edge["text"])

@@ -32,7 +32,8 @@ def outputs(model: Model, world: World) -> Iterator[Problem]:
             yield Problem(f"{path}.source_input", f"{len(item.source_input)} sources", "one", "name one input of the model")
         if not item.target_name:
             # not among the core's rules: server 2.51 ends at such a config
-            yield Problem(f"{path}.target_name", "none", listed(names, "an output of the model"), "name the output it scatters into")
+            expected = listed(names, "an output of the model")
+            yield Problem(f"{path}.target_name", "none", expected, "name the output it scatters into")
         for place, target in enumerate(item.target_name):
             if target not in names:
                 yield Problem(

@@ -90,6 +90,13 @@ def numbers(model: Model, world: World) -> Iterator[Problem]:
             yield Problem("", f"version folder {name}", f"a number up to {_LARGEST}", "rename the folder")
 
 
+@rule("agents/none", source="core, src/repo_agent.cc, CreateAgentModelListWithLoadAction; seen: server 2.51 ends")
+def agents(model: Model, world: World) -> Iterator[Problem]:
+    """Repository agents, where they are said at all, are at least one."""
+    if model.config.HasField("model_repository_agents") and not model.config.model_repository_agents.agents:
+        yield Problem("model_repository_agents", "no agents", "at least one", "name an agent, or remove the field")
+
+
 @rule("names/backend_known", source="core, src/backend_model.cc, GetBackendLibraryProperties")
 def backend_known(model: Model, world: World) -> Iterator[Problem]:
     """The server has the backend, where it is known which ones it has, or the model brings its library along."""

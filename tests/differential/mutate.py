@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from differential.seeds import Folder, Repository
 
-#: Not mutated: the file name of a python model (a wrong one has this server load for ever), what the wheel's server lacks (repository agents are libraries; later fields have a test of their own) or what
-#: has no meaning on a machine without GPU.
+#: Not mutated: the file name of a python model (a wrong one has this server load for ever), what the wheel's server lacks
+#: (repository agents are libraries; later fields have a test of their own), or what means nothing on a machine without GPU.
 SKIPPED = {"model_repository_agents", "secondary_devices", "runtime", "max_inflight_requests", "default_model_filename"}
 INTEGERS = (-2, -1, 0, 1, 2, 3, 4, 8, 16, 100)
 FLOATS = (-1.0, 0.0, 0.5, 1.0, 2.0)
@@ -52,6 +52,12 @@ def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
+def _holds_messages(field: FieldDescriptor) -> bool:
+    """Are a map's values messages?"""
+    entry = field.message_type
+    return entry is not None and entry.fields_by_name["value"].message_type is not None
+
+
 def places(message: Message, path: str = "") -> Iterator[Place]:
     """Every set field, depth first."""
     for field, value in message.ListFields():
@@ -61,7 +67,7 @@ def places(message: Message, path: str = "") -> Iterator[Place]:
         if _is_map(field):
             for key in sorted(value):
                 yield Place(f"{here}[{key}]", message, field, key=key)
-                if field.message_type.fields_by_name["value"].message_type:
+                if _holds_messages(field):
                     yield from places(value[key], f"{here}[{key}]")
         elif field.is_repeated:
             for index, item in enumerate(value):
@@ -75,6 +81,7 @@ def places(message: Message, path: str = "") -> Iterator[Place]:
 
 
 def _delete(draw: Callable[..., Any], folder: Folder) -> str:
+    assert folder.config is not None
     place = draw(st.sampled_from(list(places(folder.config))))
     container = getattr(place.message, place.field.name)
     if place.key is not None:
@@ -87,6 +94,7 @@ def _delete(draw: Callable[..., Any], folder: Folder) -> str:
 
 
 def _duplicate(draw: Callable[..., Any], folder: Folder) -> str:
+    assert folder.config is not None
     found = [p for p in places(folder.config) if p.index is not None]
     if not found:
         return ""
@@ -98,6 +106,7 @@ def _duplicate(draw: Callable[..., Any], folder: Folder) -> str:
 
 
 def _change(draw: Callable[..., Any], folder: Folder) -> str:
+    assert folder.config is not None
     scalars = [p for p in places(folder.config) if p.field.message_type is None]
     if not scalars:
         return ""
@@ -126,6 +135,7 @@ def _set(place: Place, value: Any) -> None:
 def _values(field: FieldDescriptor, words: list[str]) -> st.SearchStrategy[Any]:
     kind = field.cpp_type
     if kind == FieldDescriptor.CPPTYPE_ENUM:
+        assert field.enum_type is not None
         return st.sampled_from([value.number for value in field.enum_type.values])
     if kind == FieldDescriptor.CPPTYPE_BOOL:
         return st.booleans()
@@ -138,6 +148,7 @@ def _values(field: FieldDescriptor, words: list[str]) -> st.SearchStrategy[Any]:
 
 
 def _rekey(draw: Callable[..., Any], folder: Folder) -> str:
+    assert folder.config is not None
     entries = [p for p in places(folder.config) if p.key is not None]
     if not entries:
         return ""
@@ -146,7 +157,7 @@ def _rekey(draw: Callable[..., Any], folder: Folder) -> str:
     key = draw(st.sampled_from((0, 2, 9) if isinstance(place.key, int) else ("OTHER", "IN", "OUT", "")))
     if key in container:
         return ""
-    if place.field.message_type.fields_by_name["value"].message_type:
+    if _holds_messages(place.field):
         container[key].CopyFrom(container[place.key])
     else:
         container[key] = container[place.key]
@@ -155,6 +166,7 @@ def _rekey(draw: Callable[..., Any], folder: Folder) -> str:
 
 
 def _add(draw: Callable[..., Any], folder: Folder) -> str:
+    assert folder.config is not None
     messages = [
         ("", folder.config),
         *((p.path, _value(p)) for p in places(folder.config) if p.field.message_type and p.key is None),
@@ -179,7 +191,9 @@ def _add(draw: Callable[..., Any], folder: Folder) -> str:
 
 def _graft(draw: Callable[..., Any], folder: Folder) -> str:
     """A part of another model's config, whole."""
+    other: Any
     name, other = draw(st.sampled_from(sorted(seeds.singles().items())))
+    assert folder.config is not None
     field = draw(st.sampled_from([f.name for f, _ in other.config.ListFields() if f.name not in ("backend", "input", "output")]))
     folder.config.MergeFrom(type(folder.config)(**{field: getattr(other.config, field)}))
     return f"merge {field} of {name}"

@@ -48,7 +48,7 @@ class Folder:
 Repository = dict[str, Folder]
 
 
-def _python(text: str, code: str = IDLE, **files: bytes) -> Folder:
+def _python(text: str, code: str = IDLE, /, **files: bytes) -> Folder:
     config = text_format.Parse('backend: "python"\n' + text, model_config.new())
     return Folder(config, {"1/model.py": code.encode(), **{name.replace("__", "/"): data for name, data in files.items()}})
 

@@ -49,7 +49,8 @@ class Verdict:
         """A paragraph for the report."""
         said = "; ".join(f"{f.rule} {f.field}: {f.found}" for f in self.findings) or "nothing"
         server = "loads it" if self.loaded else f"refuses it: {self.reason}"
-        return f"#{self.number} {self.case.seed}: {'; '.join(self.case.changes) or 'unchanged'}\n  server {server}\n  checker finds {said}"
+        done = "; ".join(self.case.changes) or "unchanged"
+        return f"#{self.number} {self.case.seed}: {done}\n  server {server}\n  checker finds {said}"
 
 
 def prefix(number: int) -> str:
@@ -117,7 +118,7 @@ def _session(
     import tritonclient.grpc as triton
     from tritonclient.utils import InferenceServerException
 
-    with Server(repository, model_control="explicit", strict=strict) as server:
+    with Server(repository, model_control="explicit", strict=strict) as server:  # noqa: SIM117 -- the line would be too long
         with triton.InferenceServerClient(server.grpc_url) as client:
             stuck = threading.Event()
 

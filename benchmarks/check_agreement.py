@@ -1,4 +1,4 @@
-"""How often the checker and the real server agree on broken repositories. `python benchmarks/differential.py --cases 2000`.
+"""How often the checker and the real server agree on broken repositories. `python benchmarks/check_agreement.py --cases 2000`.
 
 Prints the figure and every disagreement, and writes docs/differential.md.
 """
@@ -16,11 +16,11 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from differential.collect import collect
-from differential.verdicts import SERVER, Verdict, judge
+from differential.collect import collect  # noqa: E402 -- the tests' package
+from differential.verdicts import SERVER, Verdict, judge  # noqa: E402
 
 
-def report(verdicts: list[Verdict], seed: int, seconds: float) -> str:
+def report(verdicts: list[Verdict], seed: int) -> str:
     """The page, as Markdown."""
     agree = sum(v.agree for v in verdicts)
     rows = [
@@ -34,15 +34,16 @@ def report(verdicts: list[Verdict], seed: int, seconds: float) -> str:
     told = [str(v) for v in verdicts if not v.agree]
     return "\n".join([
         "# The checker against the real server", "",
-        f"Made by `benchmarks/differential.py --cases {len(verdicts)} --seed {seed}`: hypothesis breaks valid repositories in one or two",
-        f"places (none in some), tritonserver {'.'.join(map(str, SERVER))} loads each in explicit model-control mode with",
+        f"Made by `benchmarks/check_agreement.py --cases {len(verdicts)} --seed {seed}`: hypothesis breaks valid repositories in",
+        f"one or two places (none in some), tritonserver {'.'.join(map(str, SERVER))} loads each in explicit mode with",
         "`--disable-auto-complete-config`, and its verdict is held against that of `triton-repo check`.", "",
         "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), "",
         "## Disagreements", "", *(["None."] if not told else ["```text", *told, "```"]), "",
         "## Rules that spoke", "", "| rule | cases |", "|---|---|",
         *(f"| `{name}` | {count} |" for name, count in sorted(rules.items())), "",
-        "Not mutated: repository agents (libraries of the server), a python model's `default_model_filename` and a missing model.py",
-        "(server 2.51 never answers such a load; `tests/test_rules_files.py` shows it once), fields later than 2.51 (`tests/test_field_versions.py`).",
+        "Not mutated: repository agents (libraries of the server), a python model's `default_model_filename` and a missing",
+        "model.py (server 2.51 never answers such a load; `tests/test_rules_files.py` shows it once), and fields later than 2.51",
+        "(`tests/test_field_versions.py`).",
         "",
     ])  # fmt: skip
 
@@ -55,7 +56,7 @@ def main(cases: int, seed: int) -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         verdicts = judge(collect(cases, seed), Path(folder), strict=True)
-    text = report(verdicts, seed, time.monotonic() - started)
+    text = report(verdicts, seed)
     (ROOT / "docs" / "differential.md").write_text(text, encoding="utf-8")
     click.echo(text)
     click.echo(f"{time.monotonic() - started:.0f} s")

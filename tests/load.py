@@ -1,0 +1,130 @@
+"""Load on a running server while its models are rolled forward and back: every answer is counted, and is one version's own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import onnx
+import tiny_detector
+import tiny_models
+from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+#: The bare model multiplies by its version's factor, so that an answer says which version gave it.
+FACTORS = {1: 2.0, 2: 3.0}
+BARE = """\
+name: scaled
+checkpoint:
+  kind: onnx
+  file: scaled.onnx
+serving:
+  version: {version}
+  max_batch_size: 4
+{serving}"""
+X = np.arange(4, dtype=np.float32).reshape(1, 4)
+
+
+def specs(folder: Path, version: int, serving: str = "") -> list[Path]:
+    """Two specs of one version: `scaled`, a bare model, and `tiny`, an ensemble; other weights in each version."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bare = folder / "scaled.yaml"
+    bare.write_text(BARE.format(version=version, serving=serving))
+    factor = numpy_helper.from_array(np.array([FACTORS.get(version, float(version))], np.float32), "factor")
+    io: Any = (TensorProto.FLOAT, ("N", 4))
+    onnx.save(
+        tiny_models.model([helper.make_node("Mul", ["x", "factor"], ["y"])], {"x": io}, {"y": io}, [factor]), folder / "scaled.onnx"
+    )
+    tiny = tiny_detector.write(folder / "tiny", seed=version)
+    (folder / "tiny" / "wide.png").write_bytes(_picture(folder))
+    tiny.write_text(tiny.read_text().replace("serving:\n", f"serving:\n  version: {version}\n{serving}"))
+    return [bare, tiny]
+
+
+def _picture(folder: Path) -> bytes:
+    """The same one for every version."""
+    path = tiny_detector.write(folder / "picture", seed=99).with_name("wide.png")
+    return path.read_bytes()
+
+
+def ask(client: Any, model: str, picture: bytes) -> bytes:
+    """One request; everything that is in the answer, as bytes. Raises what tritonclient raises."""
+    import tritonclient.grpc as triton
+
+    if model == "scaled":
+        tensor = triton.InferInput("x", [1, 4], "FP32")
+        tensor.set_data_from_numpy(X)
+    else:
+        (name,) = [i["name"] for i in client.get_model_metadata(model, as_json=True)["inputs"]]
+        tensor = triton.InferInput(name, [1, 1], "BYTES")
+        tensor.set_data_from_numpy(np.array([[picture]], dtype=np.object_))
+    result = client.infer(model, [tensor], client_timeout=60.0)
+    outputs = sorted(o.name for o in result.get_response().outputs)
+    return b"|".join(name.encode() + result.as_numpy(name).tobytes() for name in outputs)
+
+
+@dataclass
+class Counts:
+    """What became of the requests to one model."""
+
+    sent: int = 0
+    #: By version; 0: an answer that neither version gives.
+    answered: Counter[int] = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
+    #: Version and time at which each request was sent.
+    log: list[tuple[float, int]] = field(default_factory=list)
+
+    def since(self, moment: float) -> Counter[int]:
+        """The versions that answered what was sent after `moment`."""
+        return Counter(version for sent, version in self.log if sent > moment)
+
+    def __str__(self) -> str:
+        by_version = ", ".join(f"version {v}: {n}" for v, n in sorted(self.answered.items()))
+        return f"sent {self.sent}, answered {sum(self.answered.values())} ({by_version}), lost {len(self.lost)}"
+
+
+class Load:
+    """`threads` clients for each model that ask without pause while the block runs."""
+
+    def __init__(self, url: str, right: dict[str, dict[bytes, int]], picture: bytes, threads: int = 2) -> None:
+        """`right` has by model each version's answer."""
+        self.url, self.right, self.picture = url, right, picture
+        self.counts = {model: Counts() for model in right}
+        self._stop, self._lock = threading.Event(), threading.Lock()
+        self._threads = [threading.Thread(target=self._run, args=(model,)) for model in right for _ in range(threads)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(90)
+
+    def _run(self, model: str) -> None:
+        import tritonclient.grpc as triton
+
+        client, counts = triton.InferenceServerClient(self.url), self.counts[model]
+        while not self._stop.is_set():
+            sent = time.monotonic()
+            with self._lock:
+                counts.sent += 1
+            try:
+                version = self.right[model].get(ask(client, model, self.picture), 0)
+            except Exception as error:
+                with self._lock:
+                    counts.lost.append(f"{time.monotonic():.2f} {error}")
+                continue
+            with self._lock:
+                counts.answered[version] += 1
+                counts.log.append((sent, version))
+        client.close()
