@@ -26,6 +26,7 @@ import public_configs_sources as sources
 from public_configs_sources import Public
 
 from generator import pbtxt
+from generator.draft import parent
 from generator.errors import RepositoryError, ToolError, TritonRepoError
 
 if TYPE_CHECKING:
@@ -126,12 +127,22 @@ def _items(path: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def unplaced(raw: str, found: Mapping[str, int], fields: Sequence[str]) -> Iterator[str]:
-    """The fields whose line `pbtxt.lines` does not know, or puts where their name is not written."""
+    """The fields whose line `pbtxt.lines` does not know, or puts where they do not begin.
+
+    A field begins where its name is written; a list or a map, in brackets as many are, where its first element begins.
+    """
     text = raw.split("\n")
+    below: dict[str, int] = {}
+    for path in (path for path in fields if path.endswith("]") and path in found):
+        below[parent(path)] = min(found[path], below.get(parent(path), found[path]))
     for path in fields:
         if path not in found:
             yield f"no line for {path}"
-        elif not path.endswith("]") and not re.search(rf"\b{path.rpartition('.')[2]}\b", text[found[path] - 1]):
+        elif path.endswith("]") or found[path] == below.get(path):
+            continue
+        elif found[path] > below.get(path, found[path]) or not re.search(
+            rf"\b{path.rpartition('.')[2]}\b", text[found[path] - 1]
+        ):
             yield f"{path} is not on line {found[path]}"
 
 

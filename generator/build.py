@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from generator import carry, lock, plan_check, repository, run, versions
+from generator.findings import Finding
 from generator.folder import FolderModel
 from generator.load import load_all
 from generator.pipeline import Pipeline
@@ -29,6 +30,8 @@ class Planned:
     versions: Versions | None = None
     #: By model, the fields of its config that change under a version that is kept.
     shared: dict[str, list[str]] = field(default_factory=dict)
+    #: What the server would accept and users regret.
+    warnings: tuple[Finding, ...] = ()
 
     @property
     def fresh(self) -> bool:
@@ -46,14 +49,15 @@ def plan(specs: Sequence[Path], output: Path) -> list[Planned]:
     entries = lock.read(output)
     pipelines = resolved(specs)
     planned = []
-    plan_check.judge(pipelines, output)
+    warnings = plan_check.judge(pipelines, output)
     for pipeline in pipelines:
         entry = entries.get(pipeline.spec.name)
         item = _planned(pipeline, entry, output)
         if not item.fresh:
             versions.check(pipeline, entry, output)
             item = replace(item, shared=versions.shared(pipeline, entry, output))
-        planned.append(replace(item, versions=versions.of(pipeline, entry)))
+        regrets = tuple(finding for finding in warnings if finding.model in repository.models(pipeline))
+        planned.append(replace(item, versions=versions.of(pipeline, entry), warnings=regrets))
     repository.claim(output, entries, [name for p in pipelines for name in repository.models(p)])
     return planned
 

@@ -133,6 +133,7 @@ def _fields(tokens: Tokenizer, message: Descriptor, end: str) -> Iterator[tuple[
         field = message.fields_by_name[name]
         tokens.TryConsume(":")
         if tokens.TryConsume("["):
+            yield field.name, line
             while not tokens.TryConsume("]"):
                 yield from _one(tokens, field, count, _line(tokens))
                 tokens.TryConsume(",")

@@ -67,7 +67,11 @@ def ask(client: Any, model: str, picture: bytes) -> bytes:
         tensor.set_data_from_numpy(np.array([[picture]], dtype=np.object_))
     result = client.infer(model, [tensor], client_timeout=60.0)
     outputs = sorted(o.name for o in result.get_response().outputs)
-    return b"|".join(name.encode() + result.as_numpy(name).tobytes() for name in outputs)
+    return b"|".join(name.encode() + _bytes(result.as_numpy(name)) for name in outputs)
+
+
+def _bytes(values: np.ndarray[Any, Any]) -> bytes:
+    return b"\0".join(values.ravel().tolist()) if values.dtype == np.object_ else values.tobytes()
 
 
 @dataclass

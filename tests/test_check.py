@@ -190,3 +190,13 @@ def test_what_the_server_would_refuse_is_refused_before_any_export(
     line = int(error.split("tiny.yaml:")[1].split(":")[0])
     assert line > lines, error
     assert not (tmp_path / "repository").exists()
+
+
+def test_warnings_are_shown_and_the_build_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tiny_detector.write(tmp_path, 78)
+    spec.write_text(spec.read_text().replace("serving:\n", "serving:\n  dynamic_batching: {preferred_batch_sizes: [2]}\n"))
+    assert run(["plan", str(spec), "-o", str(tmp_path / "repository")]) == 0
+    said = capsys.readouterr().err
+    assert f"{spec}:16: warning: tiny_model: dynamic_batching.preferred_batch_size: found [2] with max_queue_delay" in said
+    assert run(["build", str(spec), "-o", str(tmp_path / "repository")]) == 0
+    assert "regret/preferred_never_waits" in capsys.readouterr().err

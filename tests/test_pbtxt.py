@@ -85,7 +85,7 @@ dynamic_batching { priority_queue_policy { value { max_queue_size: 2 } key: 3 } 
 def test_lines_of_a_hand_written_file() -> None:
     lines = pbtxt.lines(HAND_WRITTEN)
     expected = {
-        "name": 3, "max_batch_size": 3, "input": 5, "input[0]": 5, "input[0].dims[1]": 6, "input[1].data_type": 7,
+        "name": 3, "max_batch_size": 3, "input": 4, "input[0]": 5, "input[0].dims[1]": 6, "input[1].data_type": 7,
         "input[1].dims[1]": 7, "output[0].name": 9, "parameters[k]{].string_value": 10,
         "dynamic_batching.priority_queue_policy[3].max_queue_size": 11,
     }  # fmt: skip

@@ -34,6 +34,8 @@ def command(specs: tuple[Path, ...], output: Path) -> None:
         click.echo(f"nothing to do: {names} in {output} {verb} up to date ({time.monotonic() - started:.2f} s)")
         return
     for item in planned:
+        for warning in item.warnings:
+            click.echo(str(warning), err=True)
         if item.fresh:
             click.echo(f"  {item.pipeline.spec.name}: up to date")
     from generator.progress import StepProgress

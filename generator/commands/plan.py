@@ -26,6 +26,8 @@ def command(specs: tuple[Path, ...], output: Path, as_json: bool) -> None:
         return
     for item in described:
         _show(item)
+        for warning in item["warnings"]:
+            click.echo(warning, err=True)
 
 
 def _described(item: Any) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def _described(item: Any) -> dict[str, Any]:
         "max_batch_size": pipeline.max_batch_size,
         "versions": item.versions and _numbers(item.versions),
         "shared_config": item.shared,
+        "warnings": [str(finding) for finding in item.warnings],
         "steps": [
             {"step": step.name, "key": step.key, "stale": bool(why), "why": why or "fresh"}
             for step, why in zip(item.steps, item.stale, strict=True)
