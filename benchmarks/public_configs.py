@@ -129,18 +129,18 @@ def _items(path: str, value: Any) -> list[tuple[str, Any]]:
 def unplaced(raw: str, found: Mapping[str, int], fields: Sequence[str]) -> Iterator[str]:
     """The fields whose line `pbtxt.lines` does not know, or puts where they do not begin.
 
-    A field begins where its name is written; a list or a map, in brackets as many are, where its first element begins.
+    A field begins where its name is written, a list or a map not after its first element.
     """
     text = raw.split("\n")
-    below: dict[str, int] = {}
+    first: dict[str, int] = {}
     for path in (path for path in fields if path.endswith("]") and path in found):
-        below[parent(path)] = min(found[path], below.get(parent(path), found[path]))
+        first[parent(path)] = min(found[path], first.get(parent(path), found[path]))
     for path in fields:
         if path not in found:
             yield f"no line for {path}"
-        elif path.endswith("]") or found[path] == below.get(path):
+        elif path.endswith("]"):
             continue
-        elif found[path] > below.get(path, found[path]) or not re.search(
+        elif found[path] > first.get(path, found[path]) or not re.search(
             rf"\b{path.rpartition('.')[2]}\b", text[found[path] - 1]
         ):
             yield f"{path} is not on line {found[path]}"

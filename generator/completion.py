@@ -26,6 +26,8 @@ class Known(NamedTuple):
     filename: str
 
 
+#: Platforms that came with server 2.67 (core, commit of 2026-03-05).
+SINCE_2_67 = ("libtorch", "torch_aoti")
 #: In the order in which the server tries them; the two TensorFlow layouts come first and go by platform.
 KNOWN = (
     Known("tensorflow", "tensorflow_savedmodel", "model.savedmodel"),
@@ -34,6 +36,8 @@ KNOWN = (
     Known("onnxruntime", "onnxruntime_onnx", "model.onnx"),
     Known("openvino", "", "model.xml"),
     Known("pytorch", "pytorch_libtorch", "model.pt"),
+    Known("pytorch", "libtorch", "model.pt"),
+    Known("pytorch", "torch_aoti", "model.pt2"),
     Known("python", "", "model.py"),
 )
 #: What onnxruntime's auto-completion sets where the file has a free first dimension (server option default-max-batch-size).

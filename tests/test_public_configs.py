@@ -211,23 +211,20 @@ def test_every_field_of_a_config_is_looked_at(tmp_path: Path) -> None:
     assert (found.equal, found.misplaced, found.fields) == (True, (), 9)
 
 
-LAST = 'input {\n name: "a"\n}\ninput [\n {\n  name: "b"\n }\n]\nparameters {\n key: "k"\n}\nparameters {\n key: "a"\n}'
+LISTS = 'input {\n name: "a"\n}\noutput [\n {\n  name: "b"\n }\n]\nparameters {\n key: "k"\n}\nparameters {\n key: "a"\n}'
+ENTRIES = {"parameters[k]": 9, "parameters[a]": 12}
 PLACES: dict[str, tuple[dict[str, int], list[str]]] = {
-    "by name": ({"input": 1, "parameters": 9}, []),
-    "by the first element": (
-        {"input": 1, "input[0]": 1, "input[1]": 5, "parameters": 9, "parameters[k]": 9, "parameters[a]": 12},
-        [],
-    ),
-    "by a later element": ({"input": 5, "input[0]": 1, "input[1]": 5}, ["input is not on line 5"]),
-    "by a later entry": ({"parameters": 12, "parameters[k]": 9, "parameters[a]": 12}, ["parameters is not on line 12"]),
-    "by the bracket": ({"parameters": 11}, ["parameters is not on line 11"]),
+    "by name": ({"input": 1, "input[0]": 1, "output": 4, "output[0]": 5, "parameters": 9, **ENTRIES}, []),
+    "by the first element": ({"output": 5, "output[0]": 5}, ["output is not on line 5"]),
+    "by a later entry": ({"parameters": 12, **ENTRIES}, ["parameters is not on line 12"]),
+    "by the bracket": ({"input": 3, "input[0]": 3}, ["input is not on line 3"]),
 }
 
 
 @pytest.mark.parametrize("case", PLACES)
 def test_where_a_list_begins(case: str) -> None:
     found, told = PLACES[case]
-    assert list(public_configs.unplaced(LAST, found, list(found))) == told
+    assert list(public_configs.unplaced(LISTS, found, list(found))) == told
 
 
 def test_the_paths_of_all_that_is_set() -> None:

@@ -33,6 +33,7 @@ ROWS = [
     ("names/backend", IO + 'platform: "caffe"', "platform"),
     ("names/backend", PY + 'platform: "ensemble"', "backend"),
     ("names/platform", IO + 'backend: "onnxruntime" platform: "tensorrt_plan"', "platform"),
+    ("names/platform", IO + 'platform: "torch_aoti"', "platform"),
     ("names/backend_known", IO + 'backend: "other"', "backend"),
     ("versions/none", PY + "version_policy { specific { versions: 7 } }", "version_policy"),
     ("versions/none", PY + "version_policy { latest { } }", "version_policy"),

@@ -75,12 +75,22 @@ def command(
     out, notes = console(), console(stderr=True)
     with _served(url, repository or Path("model_repository"), notes) as address:
         for name in [model] if model else _ensembles(address):
+            if _cached(address, name):
+                notes.print(f"note: {name} has a response cache, and pictures repeat: these are figures of the cache", markup=False)
             with Client(address, name) as client, _Progress(notes, name, concurrency) as progress:
                 report = bench.sweep(client, pictures, concurrency, tool, progress, window_ms=window)
             files = bench_report.write(report, output)
             out.print(bench_report.levels(report))
             out.print(bench_report.steps(report))
             out.print(f"written: {files[0]} and {files[1]}\n", style="dim")
+
+
+def _cached(address: str, model: str) -> bool:
+    """Does the model answer from the server's cache? Then a benchmark measures that."""
+    import tritonclient.grpc as triton
+
+    with triton.InferenceServerClient(address) as client:
+        return bool(client.get_model_config(model).config.response_cache.enable)
 
 
 class _Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from generator.completion import KNOWN
+from generator.completion import KNOWN, SINCE_2_67
 from generator.rules import NO_VERSIONS, Model, Problem, World, listed, rule, version_of
 
 _UTILS = "core, src/model_config_utils.cc"
@@ -53,7 +53,9 @@ def backend(model: Model, world: World) -> Iterator[Problem]:
 def platform(model: Model, world: World) -> Iterator[Problem]:
     """Platform and backend name the same thing where the server knows the backend."""
     found = model.config
-    wanted = [known.platform for known in KNOWN if known.backend == found.backend and known.platform]
+    older = bool(world.server) and world.server < (2, 67)
+    known = [known.platform for known in KNOWN if known.backend == found.backend and known.platform]
+    wanted = [name for name in known if not (older and name in SINCE_2_67)]
     if wanted and found.platform not in wanted:
         what = f"{found.platform!r} with backend {found.backend!r}"
         yield Problem("platform", what, " or ".join(map(repr, wanted)), "remove one of the two, or correct it")

@@ -17,7 +17,7 @@ _ORDINAL = re.compile(r".+__(\d+)\Z")
 @rule("pytorch/file", source=f"{_BACKEND}, ModelState::LoadModel")
 def file(model: Model, world: World) -> Iterator[Problem]:
     """Each version that is served has its TorchScript file, and that is one."""
-    if model.config.backend != "pytorch" or model.config.platform != "pytorch_libtorch" or model.config.runtime:
+    if model.config.backend != "pytorch" or model.config.platform not in ("pytorch_libtorch", "libtorch") or model.config.runtime:
         return
     name = model.config.default_model_filename
     for version in model.served:
@@ -37,7 +37,7 @@ def file(model: Model, world: World) -> Iterator[Problem]:
 @rule("pytorch/names", source=f"{_BACKEND}, ModelInstanceState::ValidateInputs and ValidateOutputs")
 def names(model: Model, world: World) -> Iterator[Problem]:
     """Inputs are `forward`'s arguments by name, or NAME__INDEX; outputs are NAME__INDEX; the indices exist."""
-    if model.config.backend != "pytorch" or model.config.platform != "pytorch_libtorch":
+    if model.config.backend != "pytorch" or model.config.platform not in ("pytorch_libtorch", "libtorch"):
         return
     for version in model.served:
         path = path_of(model.config, model.files, version)
