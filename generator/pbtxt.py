@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,12 +110,17 @@ def lines(source: str) -> Mapping[str, int]:
 
     try:
         tokenizer = text_format.Tokenizer(source.split("\n"))
-        found: dict[str, int] = {}
-        for path, number in _fields(tokenizer, model_config.descriptor(), ""):
-            found.setdefault(path, number)
-        return found
+        return _first(_fields(tokenizer, model_config.descriptor(), ""))
     except (text_format.ParseError, ValueError, KeyError, RecursionError):
         return {}  # `parse` says what is wrong with it
+
+
+def _first(places: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """A field that is written several times begins where it comes first."""
+    found: dict[str, int] = {}
+    for path, number in places:
+        found.setdefault(path, number)
+    return found
 
 
 def _line(tokens: Tokenizer) -> int:
@@ -155,7 +160,7 @@ def _one(tokens: Tokenizer, field: FieldDescriptor, count: dict[str, int], line:
         if kind.GetOptions().map_entry:
             yield from _entry(tokens, field, line, close)
             return
-        below = dict(_fields(tokens, kind, close))
+        below = _first(_fields(tokens, kind, close))
     path = field.name
     if field.is_repeated:
         path = f"{field.name}[{count.setdefault(field.name, 0)}]"
@@ -178,7 +183,7 @@ def _entry(tokens: Tokenizer, field: FieldDescriptor, line: int, close: str) -> 
         if name == "key":
             key = str(int(_value(tokens), 0)) if number else _value(tokens)
         else:
-            below = dict(_one(tokens, kind.fields_by_name["value"], {}, _line(tokens)))
+            below = _first(_one(tokens, kind.fields_by_name["value"], {}, _line(tokens)))
         _ = tokens.TryConsume(",") or tokens.TryConsume(";")
     yield field.name, line
     yield f"{field.name}[{key}]", line

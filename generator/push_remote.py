@@ -2,8 +2,9 @@
 
 1. The destination's lock claims what comes, so that an interrupted push can be taken up again.
 2. New files of versions, the model file last of each, so that a server that polls finds no version it could load in part.
-3. What else belongs to the model, and config.pbtxt at the end, whether it changed or not.
-4. Deletions, and config.pbtxt once more.
+3. What else belongs to the model, and config.pbtxt at the end, whether it changed or not; where versions leave, one whose version
+   policy does not serve them (generator/leaving.py says why).
+4. Deletions, and config.pbtxt once more, as it stays.
 5. The lock.
 
 tritonserver takes a model for changed when the newest time among its files is newer than before (core,
@@ -23,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from generator import lock, model_config, pbtxt
+from generator import leaving, lock, model_config, pbtxt
 from generator import push as common
 from generator.carry import CACHE
 from generator.completion import completed
@@ -146,8 +147,9 @@ def _push(found: Parcel, store: Store) -> Pushed:
     gone = [name for name, _, status in rows if status == "retired"]
     if uploads or gone:
         store.write_lock({**theirs, **{name: _claim(e, theirs.get(name), uploads) for name, e in found.entries.items()}})
-        _upload(store, found, uploads)
-        _retire(store, found, gone)
+        bridges = _bridges(store, found, present)
+        _upload(store, found, uploads, bridges)
+        _retire(store, found, gone, bridges)
         store.write_lock({**theirs, **found.entries})
     return Pushed(rows, retired, common.before(found, theirs))
 
@@ -176,32 +178,54 @@ def _claim(entry: Entry, old: Entry | None, uploads: Sequence[str]) -> Entry:
     return replace(entry, files=files, models=list(dict.fromkeys([*entry.models, *(old.models if old else [])])))
 
 
-def _upload(store: Store, found: Parcel, uploads: Sequence[str]) -> None:
+def _bridges(store: Store, found: Parcel, present: Mapping[str, int]) -> dict[str, tuple[str, bool]]:
+    """Model -> the config under which a version that leaves is not served any more, and whether its load could hang."""
+    made = {}
+    for name in found.served:
+        config = found.source / name / _CONFIG
+        if not config.is_file() or f"{name}/{_CONFIG}" not in present:
+            continue
+        said = store.files.cat_file(store.path(f"{name}/{_CONFIG}")).decode(errors="replace")
+        folders = {file.split("/")[1] for file in present if file.startswith(f"{name}/") and file.count("/") > 1}
+        old = leaving.model(name, said, folders)
+        new = leaving.model(name, pbtxt.source(config), (p.name for p in config.parent.iterdir() if p.is_dir()))
+        if new is not None and leaving.versions(old, new):
+            made[name] = (leaving.config(new), leaving.hangs(old))
+    return made
+
+
+def _upload(store: Store, found: Parcel, uploads: Sequence[str], bridges: Mapping[str, tuple[str, bool]]) -> None:
     """Files of versions, the model file last of each; then the models' own; then the configs."""
     first = [name for name in uploads if not _is_config(name)]
     for name in sorted(first, key=lambda n: (lock.version(n) is None, _is_model_file(found.source, n), n)):
         store.put(found.source, name)
-    _touch(store, found, uploads)
+    _touch(
+        store, found, [*uploads, *(f"{name}/{_CONFIG}" for name in bridges)], {name: text for name, (text, _) in bridges.items()}
+    )
 
 
-def _retire(store: Store, found: Parcel, gone: Sequence[str]) -> None:
+def _retire(store: Store, found: Parcel, gone: Sequence[str], bridges: Mapping[str, tuple[str, bool]]) -> None:
     if not gone:
         return
+    if any(hangs for _, hangs in bridges.values()):
+        time.sleep(leaving.GRACE)
     folders = {"/".join(name.split("/")[:2]) for name in gone if lock.version(name) is not None}
     models = {name.split("/")[0] for name in gone} - set(found.models)
     left = {"/".join(name.split("/")[:2]) for entry in found.entries.values() for name in entry.files}
     store.remove(gone, sorted((folders - left) | models))
-    _touch(store, found, gone)
+    _touch(store, found, gone, {})
 
 
-def _touch(store: Store, found: Parcel, names: Sequence[str]) -> None:
+def _touch(store: Store, found: Parcel, names: Sequence[str], texts: Mapping[str, str]) -> None:
     """Write the config of every model among `names` in a later second than all before; its smallest file where it has none."""
     touched = {name.split("/")[0] for name in names}
     if not touched & set(found.served):
         return
     time.sleep(TICK)
     for model in found.served:
-        if model in touched:
+        if model in texts:
+            store.files.pipe_file(store.path(f"{model}/{_CONFIG}"), texts[model].encode())
+        elif model in touched:
             files = [name for entry in found.entries.values() for name in entry.files if name.startswith(f"{model}/")]
             store.put(found.source, min(files, key=lambda n: (not _is_config(n), _size(found.source / n))))
 

@@ -7,13 +7,14 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import generator
-from generator import carry, config, lock, paths, pbtxt, warmup
+from generator import carry, config, leaving, lock, paths, pbtxt, warmup
 from generator.config_serving import labels_file
 from generator.draft import Draft
 from generator.errors import RepositoryError
@@ -174,16 +175,26 @@ def publish(staged: Path, repository: Path, names: Sequence[str], retired: Seque
     A folder in which nothing changed is left alone, so that a polling server does not load its model again.
     """
     with _uninterrupted():
-        for name in names:
-            if not carry.unchanged(repository / name, staged / name):
-                carry.noticed(repository / name, staged / name)
-                _exchange(staged / name, repository / name)
+        changed = [name for name in names if not carry.unchanged(repository / name, staged / name)]
+        bridged = [name for name in changed if leaving.bridge(repository / name, staged / name, staged / f"bridge-{name}")]
+        for name in changed:
+            _replace(staged / (f"bridge-{name}" if name in bridged else name), repository / name)
+        if bridged:
+            time.sleep(leaving.GRACE)
+        for name in bridged:
+            _replace(staged / name, repository / name)
         for name in retired:
             if (repository / name).exists():
                 (repository / name).rename(staged / f"retired-{name}")
         text = staged / lock.NAME
         text.write_text(lock.text(entries), encoding="utf-8")
         text.replace(repository / lock.NAME)
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Such that a server that polls notices."""
+    carry.noticed(old, new)
+    _exchange(new, old)
 
 
 def _exchange(new: Path, old: Path) -> None:
