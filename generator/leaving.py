@@ -1,9 +1,9 @@
 """Taking away a version that a server may be loading at this moment.
 
-A python model whose version folder vanishes between the server's decision to load it and its interpreter's first look at model.py
-is never answered by the python backend: the load hangs, and with it every later poll (seen with tritonserver 2.51, 10 ms after a load
-began; under load the gap is some tenths of a second). So a version goes in two steps: first a config whose version policy names the
-versions that stay, by which the server rolls back already, and only after `GRACE` seconds the folder.
+The python backend never answers for a model whose version folder vanishes between the server's decision to load it and the
+interpreter's first look at model.py: that load hangs, and with it every later poll (tritonserver 2.51, the folder gone 10 ms after
+the load began; under load the gap is some tenths of a second). So a version goes in two steps: first a config whose version policy
+names the versions that stay, by which the server rolls back already, and the folder only `GRACE` seconds later.
 """
 
 from __future__ import annotations
@@ -67,6 +67,11 @@ def bridge(served: Path, staged: Path, between: Path) -> bool:
     (between / _CONFIG).write_text(config(new), encoding="utf-8")
     carry.times(served, between)
     return True
+
+
+def may_hang(served: Path) -> bool:
+    """Would a load of this model folder hang if it vanished now?"""
+    return hangs(_on_disk(served))
 
 
 def _on_disk(folder: Path) -> Model | None:

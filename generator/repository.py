@@ -179,7 +179,7 @@ def publish(staged: Path, repository: Path, names: Sequence[str], retired: Seque
         bridged = [name for name in changed if leaving.bridge(repository / name, staged / name, staged / f"bridge-{name}")]
         for name in changed:
             _replace(staged / (f"bridge-{name}" if name in bridged else name), repository / name)
-        if bridged:
+        if bridged or any(leaving.may_hang(repository / name) for name in retired):
             time.sleep(leaving.GRACE)
         for name in bridged:
             _replace(staged / name, repository / name)

@@ -44,13 +44,12 @@ def roll_out(
     with _connected(url) as client:
         control = _load(client, list(served), url, deadline)
         _wait(client, served, url, deadline, control)
-        loaded = _ready(client, url)
-        left = [name for name in retired if loaded.get(name)]
-        if control == "explicit" and unload:
+        left = _still_loaded(client, retired, url) if control == "explicit" else []
+        if unload:
             for name in reversed(left):  # the ensemble first, as it calls the others
                 _ask(url, functools.partial(client.unload_model, name), f"could not unload {name!r}")
             left = []
-        return Rolled(control, tuple(left) if control == "explicit" else ())
+        return Rolled(control, tuple(left))
 
 
 @contextmanager
@@ -108,9 +107,9 @@ def _hint(control: str) -> str:
     return f"{poll if control == 'poll' else 'does it serve this destination'}? See its log"
 
 
-def _ready(client: Any, url: str) -> dict[str, set[int]]:
-    index = _index(client, url)
-    return {entry.name: _of(index, entry.name) for entry in index}
+def _still_loaded(client: Any, names: Sequence[str], url: str) -> list[str]:
+    """Those of `names` that answer. The index no longer lists a loaded model whose folder is gone."""
+    return [name for name in names if _ask(url, functools.partial(client.is_model_ready, name), "did not answer")]
 
 
 def _of(index: Sequence[Any], name: str) -> set[int]:

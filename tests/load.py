@@ -1,7 +1,12 @@
-"""Load on a running server while its models are rolled forward and back: every answer is counted, and is one version's own."""
+"""Load on a running server while its models are rolled forward and back: every answer is counted, and is one version's own.
+
+`Scenario` has two versions of two pipelines; `Load` asks for both without pause; `roll` goes forward and back by build or push.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import threading
 import time
 from collections import Counter
@@ -15,7 +20,12 @@ import tiny_detector
 import tiny_models
 from onnx import TensorProto, helper, numpy_helper
 
+from generator import cli, push
+from generator.rollout import roll_out
+from generator.server import Server
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 #: The bare model multiplies by its version's factor, so that an answer says which version gave it.
@@ -40,7 +50,8 @@ def specs(folder: Path, version: int, serving: str = "") -> list[Path]:
     factor = numpy_helper.from_array(np.array([FACTORS.get(version, float(version))], np.float32), "factor")
     io: Any = (TensorProto.FLOAT, ("N", 4))
     onnx.save(
-        tiny_models.model([helper.make_node("Mul", ["x", "factor"], ["y"])], {"x": io}, {"y": io}, [factor]), folder / "scaled.onnx"
+        tiny_models.model([helper.make_node("Mul", ["x", "factor"], ["y"])], {"x": io}, {"y": io}, [factor]),
+        folder / "scaled.onnx",
     )
     tiny = tiny_detector.write(folder / "tiny", seed=version)
     (folder / "tiny" / "wide.png").write_bytes(_picture(folder))
@@ -85,9 +96,9 @@ class Counts:
     #: Version and time at which each request was sent.
     log: list[tuple[float, int]] = field(default_factory=list)
 
-    def since(self, moment: float) -> Counter[int]:
-        """The versions that answered what was sent after `moment`."""
-        return Counter(version for sent, version in self.log if sent > moment)
+    def between(self, first: float, last: float) -> Counter[int]:
+        """The versions that answered what was sent in that time."""
+        return Counter(version for sent, version in list(self.log) if first < sent < last)
 
     def __str__(self) -> str:
         by_version = ", ".join(f"version {v}: {n}" for v, n in sorted(self.answered.items()))
@@ -132,3 +143,82 @@ class Load:
                 counts.answered[version] += 1
                 counts.log.append((sent, version))
         client.close()
+
+
+class Scenario:
+    """Versions 1 and 2 of `scaled` and `tiny`, the right answers of each, and a repository that holds version 1."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.repository = folder, folder / "repo"
+        self.specs = {version: specs(folder / f"v{version}", version) for version in FACTORS}
+        self.picture = (folder / "v1" / "tiny" / "wide.png").read_bytes()
+        self.right = self._right()
+        self.build(1)
+
+    def _right(self) -> dict[str, dict[bytes, int]]:
+        """From a server of its own for each version, with nothing else going on."""
+        import tritonclient.grpc as triton
+
+        right: dict[str, dict[bytes, int]] = {"scaled": {}, "tiny": {}}
+        for version in self.specs:
+            alone = self.folder / f"only{version}"
+            self.build(version, alone)
+            with Server(alone) as server, contextlib.closing(triton.InferenceServerClient(server.grpc_url)) as client:
+                for model, answers in right.items():
+                    answers[ask(client, model, self.picture)] = version
+        assert all(len(answers) == len(self.specs) for answers in right.values()), "versions must answer differently"
+        return right
+
+    def build(self, version: int, repository: Path | None = None) -> None:
+        """`triton-repo build` of both pipelines."""
+        run("build", *self.specs[version], "-o", repository or self.repository)
+
+    def load(self, server: Server, threads: int = 2) -> Load:
+        """Requests to both models."""
+        return Load(server.grpc_url, self.right, self.picture, threads)
+
+
+def run(*arguments: object) -> str:
+    """A command line that succeeds; what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = cli.run([str(a) for a in arguments])
+    assert code == 0, err.getvalue()
+    return out.getvalue()
+
+
+@dataclass
+class Roll:
+    """One change of version: how long it took, and which versions answered what was sent after it."""
+
+    version: int
+    seconds: float
+    after: dict[str, Counter[int]]
+
+
+def roll(
+    scenario: Scenario, server: Server, load: Load, versions: Sequence[int], *, to: str = "", pause: float = 1.0
+) -> list[Roll]:
+    """Bring each of `versions` in turn under load, by build into the served repository or, with `to`, by push to that place."""
+    done: list[tuple[int, float, float, float]] = []
+    time.sleep(pause)
+    for version in versions:
+        began = time.monotonic()
+        scenario.build(version)
+        if to:
+            run("push", scenario.repository, to, "--server", server.grpc_url, "--timeout", 60)
+        else:
+            roll_out(server.grpc_url, push.parcel(scenario.repository).served, timeout=60)
+        ready = time.monotonic()
+        time.sleep(pause)
+        done.append((version, ready - began, ready, time.monotonic()))
+    return [Roll(v, s, {m: c.between(a, b) for m, c in load.counts.items()}) for v, s, a, b in done]
+
+
+def poll(seconds: int = 1) -> dict[str, Any]:
+    """A server that polls."""
+    return {"model_control": "poll", "extra_args": [f"--repository-poll-secs={seconds}"]}
+
+
+def explicit(scenario: Scenario) -> dict[str, Any]:
+    """A server that loads what it is told."""
+    return {"model_control": "explicit", "load": list(push.parcel(scenario.repository).served)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,25 @@ def test_an_ensemble_rule_finds_its_mistake(
 
 def test_a_right_ensemble_has_no_findings() -> None:
     assert check(chain()) == []
+
+
+def test_a_cached_ensemble_has_no_decoupled_step() -> None:
+    streaming = ("max_batch_size: 8", "max_batch_size: 8 model_transaction_policy { decoupled: true }")
+    assert check(chain(None, streaming)) == []
+    found = check(chain(("max_batch_size: 8", "max_batch_size: 8 response_cache { enable: true }"), streaming))
+    assert [(f.rule, f.field) for f in found] == [("ensemble/decoupled_cache", "response_cache.enable")]
+
+
+@pytest.mark.parametrize(
+    ("data", "found"), [(b"\2\0\0\0hi", ""), (b"\2\0\0\0hi" * 2, "2 elements"), (b"\2\0\0\0h", "cut off"), (b"hi", "cut off")]
+)
+def test_strings_of_a_sample_are_counted(tmp_path: Path, data: bytes, found: str) -> None:
+    (tmp_path / "text").write_bytes(data)
+    warm = 'input { name: "T" data_type: TYPE_STRING dims: 1 } model_warmup { name: "w" batch_size: 1 inputs { key: "I" value { %s } } '
+    warm += 'inputs { key: "T" value { data_type: TYPE_STRING dims: 1 input_data_file: "text" } } }'
+    made = replace(model(PY + warm % WHOLE), files={"1/model.py": None, "warmup/text": tmp_path / "text"})
+    said = [f.found for f in check(world(made)) if f.level == "error"]
+    assert [found in text for text in said] == ([True] if found else [])
 
 
 def test_an_unbatched_step_fits_where_its_shape_counts_the_batch() -> None:

@@ -313,7 +313,7 @@ def decoupled(model: Model, world: World) -> Iterator[Problem]:
                 return
             stream = next(iter(sources), 0)
             called = world.models.get(found.model_name)
-            if called is not None and called.config.model_transaction_policy.decoupled:
+            if called is not None and is_decoupled(called, world):
                 count += 1
                 stream = count
             streams.update(dict.fromkeys(found.output_map.values(), stream))
@@ -321,6 +321,22 @@ def decoupled(model: Model, world: World) -> Iterator[Problem]:
     ends = {streams[tensor.name] for tensor in model.config.output if tensor.name in streams}
     if len(ends) > 1:
         yield Problem("output", "outputs of different decoupled models", "of one", "serve them apart")
+
+
+def is_decoupled(model: Model, world: World, seen: frozenset[str] = frozenset()) -> bool:
+    """Does it answer a request with any number of responses? An ensemble does where a model of a step does."""
+    if not is_ensemble(model):
+        return bool(model.config.model_transaction_policy.decoupled)
+    called = [world.models[found.model_name] for _, found in steps(model) if found.model_name in world.models]
+    inside = seen | {model.name}
+    return any(is_decoupled(step, world, inside) for step in called if step.name not in inside)
+
+
+@rule("ensemble/decoupled_cache", source=f"{_ENSEMBLE}, ValidateEnsembleConfig, then ValidateModelConfig")
+def decoupled_cache(model: Model, world: World) -> Iterator[Problem]:
+    """An ensemble with a decoupled step has no response cache."""
+    if is_ensemble(model) and model.config.response_cache.enable and is_decoupled(model, world):
+        yield Problem("response_cache.enable", "true, and a step is decoupled", "false", "turn the cache off")
 
 
 def refused_step(model: Model, refused: frozenset[str]) -> Problem | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.model_config import data_type
@@ -57,11 +58,25 @@ def file(model: Model, world: World) -> Iterator[Problem]:
             )
             continue
         source, width = model.files[name], byte_size(data_type(given.data_type))
+        if source is not None and data_type(given.data_type) == "TYPE_STRING":
+            yield from _strings(path, name, source, math.prod(given.dims))
         wanted = math.prod(given.dims) * width
         if source is not None and width and source.stat().st_size < wanted:
             found = f"{source.stat().st_size} bytes in {name}"
             expected = f"{wanted} bytes: {data_type(given.data_type)}{list(given.dims)}"
             yield Problem(f"{path}.input_data_file", found, expected, "write the file again, one row without the batch dimension")
+
+
+def _strings(path: str, name: str, source: Path, wanted: int) -> Iterator[Problem]:
+    """Each element has its length in front, four bytes, little-endian; there are as many as dims say."""
+    data, at, count = source.read_bytes(), 0, 0
+    while at + 4 <= len(data):
+        at += 4 + int.from_bytes(data[at : at + 4], "little")
+        count += 1
+    if at != len(data) or count != wanted:
+        found = f"{count} elements in {name}" if at == len(data) else f"{name}, which is cut off or not in serialised form"
+        expected = f"{wanted}, each with its length in front as four bytes"
+        yield Problem(f"{path}.input_data_file", found, expected, "write the file again, one row without the batch dimension")
 
 
 @rule("warmup/inputs", source=_REQUEST)
