@@ -214,6 +214,17 @@ def roll(
     return [Roll(v, s, {m: c.between(a, b) for m, c in load.counts.items()}) for v, s, a, b in done]
 
 
+def judged(loaded: Load, rolls: Sequence[Roll]) -> None:
+    """Nothing lost, nothing wrong, and after each roll-out its version only."""
+    for model, counts in loaded.counts.items():
+        print(f"{model}: {counts}")
+        assert counts.lost == []
+        assert counts.sent == sum(counts.answered.values())
+        assert set(counts.answered) == {1, 2}, "0 would be an answer that neither version gives"
+        for step in rolls:
+            assert set(step.after[model]) == {step.version}, f"{model} after the change to version {step.version}"
+
+
 def poll(seconds: int = 1) -> dict[str, Any]:
     """A server that polls."""
     return {"model_control": "poll", "extra_args": [f"--repository-poll-secs={seconds}"]}

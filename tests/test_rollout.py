@@ -32,17 +32,6 @@ def served(scenario: load.Scenario, tmp_path: Path) -> Iterator[Path]:
     scenario.build(1)
 
 
-def judged(loaded: load.Load, rolls: list[load.Roll]) -> None:
-    """Nothing lost, nothing wrong, and after each roll-out its version only."""
-    for model, counts in loaded.counts.items():
-        print(f"{model}: {counts}")
-        assert counts.lost == []
-        assert counts.sent == sum(counts.answered.values())
-        assert set(counts.answered) == {1, 2}, "0 would be an answer that neither version gives"
-        for step in rolls:
-            assert set(step.after[model]) == {step.version}, f"{model} after the change to version {step.version}"
-
-
 def mode(name: str, scenario: load.Scenario) -> dict[str, Any]:
     return load.poll() if name == "poll" else load.explicit(scenario)
 
@@ -53,7 +42,7 @@ def test_build_into_the_served_repository(scenario: load.Scenario, control: str)
     with Server(scenario.repository, **mode(control, scenario)) as server:
         with scenario.load(server) as loaded:
             rolls = load.roll(scenario, server, loaded, [2, 1])
-        judged(loaded, rolls)
+        load.judged(loaded, rolls)
 
 
 @pytest.mark.parametrize("control", [pytest.param("poll", marks=pytest.mark.full), "explicit"])
@@ -61,7 +50,7 @@ def test_push_to_the_served_repository(scenario: load.Scenario, served: Path, co
     with Server(served, **mode(control, scenario)) as server:
         with scenario.load(server) as loaded:
             rolls = load.roll(scenario, server, loaded, [2, 1], to=str(served))
-        judged(loaded, rolls)
+        load.judged(loaded, rolls)
 
 
 @pytest.mark.full
@@ -75,7 +64,7 @@ def test_many_changes_one_upon_the_other(scenario: load.Scenario, served: Path, 
             rolls = load.roll(scenario, server, loaded, [2, 1] * 5, to="" if way == "build" else str(served), pause=0.2)
         for step in rolls:
             step.after = {model: seen or Counter({step.version: 0}) for model, seen in step.after.items()}
-        judged(loaded, rolls)
+        load.judged(loaded, rolls)
 
 
 REFUSING = """\

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -28,14 +27,10 @@ class OnnxRuntime(Backend):
     ] = None
 
     def artefact(self, onnx: Path, version_folder: Path) -> None:
-        """The graph, and its weights file where it has one; linked, not copied, where the file system allows."""
+        """The graph, and its weights file where it has one. Copied: through a link, who edits what is served edits the cache."""
         for source in (onnx, onnx.with_name(onnx.name + ".data")):
             if source.exists():
-                target = version_folder / source.name.replace(onnx.name, self.filename)
-                try:
-                    os.link(source, target)
-                except OSError:
-                    shutil.copyfile(source, target)
+                shutil.copyfile(source, version_folder / source.name.replace(onnx.name, self.filename))
 
     def configure(self, config: ModelConfig) -> None:
         """platform, file name, threads and graph level (onnxruntime_backend, README, "Model Config Options")."""
