@@ -41,6 +41,7 @@ def report(verdicts: list[Verdict], seed: int) -> str:
         "## Disagreements", "", *(["None."] if not told else ["```text", *told, "```"]), "",
         "## Rules that spoke", "", "| rule | cases |", "|---|---|",
         *(f"| `{name}` | {count} |" for name, count in sorted(rules.items())), "",
+        "Disagreements are mended in a later commit, and the next run takes a new seed: no figure here is of cases known before.", "",
         "Not mutated: repository agents (libraries of the server), a python model's `default_model_filename` and a missing",
         "model.py (server 2.51 never answers such a load; `tests/test_rules_files.py` shows it once), and fields later than 2.51",
         "(`tests/test_field_versions.py`).",

@@ -1,9 +1,9 @@
 """Taking away a version that a server may be loading at this moment.
 
 The python backend never answers for a model whose version folder vanishes between the server's decision to load it and the
-interpreter's first look at model.py: that load hangs, and with it every later poll (tritonserver 2.51, the folder gone 10 ms after
-the load began; under load the gap is some tenths of a second). So a version goes in two steps: first a config whose version policy
-names the versions that stay, by which the server rolls back already, and the folder only `GRACE` seconds later.
+interpreter's first look at model.py: that load hangs, and with it every later poll (tritonserver 2.51, the folder gone 10 ms
+after the load began; under load the gap is some tenths of a second). So a version goes in two steps: first a config whose version
+policy names the versions that stay, by which the server rolls back already, and the folder only `GRACE` seconds later.
 """
 
 from __future__ import annotations

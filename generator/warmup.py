@@ -161,9 +161,7 @@ def _array(tensor: Tensor, path: Path) -> tuple[tuple[int, ...], bytes]:
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path} is not a .npy file: {error}; write it with numpy.save") from None
     found = f"{values.dtype}{list(values.shape)}"
-    fits = len(values.shape) == len(tensor.shape) and all(
-        a in (-1, b) for a, b in zip(tensor.shape, values.shape, strict=True)
-    )
+    fits = len(values.shape) == len(tensor.shape) and all(a in (-1, b) for a, b in zip(tensor.shape, values.shape, strict=True))
     if not fits or values.dtype != np.dtype(numpy_dtype(tensor.dtype)):
         wanted = f"{numpy_dtype(tensor.dtype)}{list(tensor.shape)}"
         raise ValueError(f"{path} holds {found}; expected one row, {wanted}, for {tensor}")

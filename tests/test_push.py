@@ -1,4 +1,4 @@
-"""Pushing a built repository: to a folder, to any file system of fsspec, and to S3 with a real server that reads it from there."""
+"""Pushing a built repository: to a folder, to a file system of fsspec, and to S3 with a real server that reads from there."""
 
 from __future__ import annotations
 

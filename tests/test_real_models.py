@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from generator.answers import Classification, Detections
+from generator.build import plan
 from generator.cli import run
 from generator.client import Client
 from generator.compare import iou
@@ -77,8 +78,18 @@ def blocks(root: Path, language: str) -> list[str]:
 
 
 def test_the_readmes_spec_is_the_one_that_is_built(root: Path) -> None:
-    (shown,) = blocks(root, "yaml")
+    shown, _ = blocks(root, "yaml")
     assert yaml.safe_load(shown) == yaml.safe_load((root / "ensembles" / "yolov4_tiny.yaml").read_text())
+
+
+def test_the_readmes_short_forms_are_right(root: Path, tmp_path: Path) -> None:
+    whole, short = (yaml.safe_load(block) for block in blocks(root, "yaml"))
+    spec = tmp_path / "spec.yaml"
+    weights = str(root / "weights" / "yolov4-tiny")
+    text = yaml.safe_dump(whole | short).replace("../weights/yolov4-tiny", weights).replace("- bus.jpg", f"- {weights}/bus.jpg")
+    spec.write_text(text)
+    (planned,) = plan([spec], tmp_path / "repository")
+    assert not planned.warnings
 
 
 def test_the_readmes_python_runs(

@@ -76,7 +76,9 @@ def command(
     with _served(url, repository or Path("model_repository"), notes) as address:
         for name in [model] if model else _ensembles(address):
             if _cached(address, name):
-                notes.print(f"note: {name} has a response cache, and pictures repeat: these are figures of the cache", markup=False)
+                notes.print(
+                    f"note: {name} has a response cache, and pictures repeat: these are figures of the cache", markup=False
+                )
             with Client(address, name) as client, _Progress(notes, name, concurrency) as progress:
                 report = bench.sweep(client, pictures, concurrency, tool, progress, window_ms=window)
             files = bench_report.write(report, output)

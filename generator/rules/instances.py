@@ -56,9 +56,9 @@ def profile(model: Model, world: World) -> Iterator[Problem]:
                 yield Problem(field, repr(name), "the profile's number, such as '0'", "correct it")
 
 
-@rule("instances/resources", source=_LIMITER)
+@rule("instances/resources", level="warning", source=f"{_LIMITER}, ValidateMaxResources")
 def resources(model: Model, world: World) -> Iterator[Problem]:
-    """A rate limiter resource is global everywhere or nowhere."""
+    """A resource is global everywhere or nowhere: refused with --rate-limit=execution_count, passed over without."""
     seen: dict[str, bool] = {}
     for index, group in enumerate(model.config.instance_group):
         for place, resource in enumerate(group.rate_limiter.resources):
