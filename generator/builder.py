@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
@@ -36,14 +39,51 @@ class Builder:
         """Add one node; the name of its first output (`many` gives all)."""
         return self.many(op, *inputs, outputs=outputs, **attrs)[0]
 
-    def many(self, op: str, *inputs: Input, outputs: int, **attrs: Any) -> list[str]:
-        """Add one node with several outputs."""
+    def many(self, op: str, *inputs: Input, outputs: int, domain: str = "", **attrs: Any) -> list[str]:
+        """Add one node with several outputs; one of another domain is declared in the model."""
         name = self._fresh(op)
         results = [gs.Variable(f"{name}_{i}" if outputs > 1 else name) for i in range(outputs)]
-        node = gs.Node(op=op, name=name, attrs=attrs, inputs=[self._input(value) for value in inputs], outputs=results)
+        given = [self._input(value) for value in inputs]
+        node = gs.Node(op=op, name=name, attrs=attrs, inputs=given, outputs=results, domain=domain or None)
+        if domain and domain not in {opset.domain for opset in self.graph.import_domains}:
+            self.graph.import_domains.append(onnx.helper.make_opsetid(domain, 1))
         self.graph.nodes.append(node)
         self._tensors.update({tensor.name: tensor for tensor in results})
         return [tensor.name for tensor in results]
+
+    def joined(self, names: Sequence[str], axis: int) -> str:
+        """One tensor of several; the one itself where there is no other."""
+        return names[0] if len(names) == 1 else self("Concat", *names, axis=axis)
+
+    def size(self, name: str, axis: int) -> str:
+        """One number of a tensor's shape, a scalar INT64."""
+        return self("Gather", self("Shape", name), np.array(axis), axis=0)
+
+    def loop(self, count: str, step: Callable[[Builder, str, str], str], start: NDArray[Any]) -> str:
+        """`count` times `step(builder inside the loop, number of the round, value so far)`; the last value, from `start` on.
+
+        The value's first axis may grow. `step` may use every tensor that this builder knows.
+        """
+        name = self._fresh("Loop")
+        value, shape = np.dtype(start.dtype), ["rows", *start.shape[1:]]
+        at, going = gs.Variable(f"{name}/at", np.int64, []), gs.Variable(f"{name}/going", np.bool_, [])
+        so_far = gs.Variable(f"{name}/value", value, shape)
+        inner = copy.copy(self)
+        inner.graph = gs.Graph(inputs=[at, going, so_far], opset=self.graph.opset, import_domains=self.graph.import_domains)
+        inner.prefix, inner._tensors = name, {**self._tensors, at.name: at, so_far.name: so_far}
+        made = inner._tensors[step(inner, at.name, so_far.name)]
+        made.dtype, made.shape = value, shape
+        still = gs.Variable(f"{name}/still", np.bool_, [])
+        inner.graph.nodes.append(gs.Node("Identity", f"{name}/Identity", inputs=[going], outputs=[still]))
+        inner.graph.outputs = [still, made]
+        return self("Loop", count, np.array(True), start, body=inner.graph)
+
+    def input(self, tensor: Tensor) -> str:
+        """A new graph input; its name."""
+        variable = gs.Variable(tensor.name, np.dtype(numpy_dtype(tensor.dtype)), ["batch", *tensor.shape])
+        self.graph.inputs.append(variable)
+        self._tensors[tensor.name] = variable
+        return tensor.name
 
     def output(self, source: str, tensor: Tensor) -> None:
         """Make `source` an output of the graph, under the name, type and shape of `tensor`."""

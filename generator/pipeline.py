@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from generator.detection import Candidates
 from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
 from generator.heads import Head
@@ -58,14 +59,34 @@ class Pipeline:
         return (self.spec.head or self.raw.head) if self.spec.nms else None
 
     @functools.cached_property
+    def candidates(self) -> Candidates | None:
+        """What the head gives for each picture, before NMS; None without one. Raises SpecError where they do not fit."""
+        if self.spec.nms is None:
+            return None
+        if self.head is None:
+            raise self.error(
+                ("nms",), f"nms needs a head, and checkpoint kind {self.spec.checkpoint.kind} does not state one", "add `head:`"
+            )
+        try:
+            found = self.head.candidates(self.raw.inputs[0], self.raw.outputs)
+        except SurgeryError as error:
+            raise self.error(("head",), error.message, error.remedy) from None
+        try:
+            self.spec.nms.check(found)
+        except SurgeryError as error:
+            loc = ("nms", "max_detections") if "max_detections" in error.message else ("nms",)
+            raise self.error(loc, error.message, error.remedy) from None
+        return found
+
+    @functools.cached_property
     def model(self) -> Part:
         """The model itself, after surgery."""
-        self._fits()
-        outputs = self.spec.nms.outputs() if self.spec.nms else self.raw.outputs
-        inputs = self.raw.inputs
+        inputs, outputs = self.raw.inputs, self.raw.outputs
         if self.spec.preprocess:
             height, width = self._canvas()
             inputs = self.spec.preprocess.outputs(height, width)[:1]
+        if self.spec.nms is not None and self.candidates is not None:
+            inputs, outputs = (*inputs, *self.spec.nms.inputs()), self.spec.nms.outputs(self.candidates)
         return Part(self.spec.model_name, "model", inputs, outputs)
 
     @functools.cached_property
@@ -98,7 +119,8 @@ class Pipeline:
         self.labels_fit()
         if self.spec.preprocess is None:
             return self.model
-        return Part(self.spec.name, "ensemble", self.parts[0].inputs, self.parts[-1].outputs)
+        own = self.spec.nms.inputs() if self.spec.nms else ()
+        return Part(self.spec.name, "ensemble", (*self.parts[0].inputs, *own), self.parts[-1].outputs)
 
     @functools.cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -153,32 +175,14 @@ class Pipeline:
             )  # fmt: skip
         return images[0].shape[1], images[0].shape[2]
 
-    def _fits(self) -> None:
-        if self.spec.nms and self.head is None:
-            raise self.error(
-                ("nms",), f"nms needs a head, and checkpoint kind {self.spec.checkpoint.kind} does not state one", "add `head:`"
-            )
-        if self.head is not None and self.spec.nms is not None:
-            n, classes = self._candidates(self.head)
-            if self.spec.nms.max_detections > n * classes:
-                raise self.error(
-                    ("nms", "max_detections"),
-                    f"max_detections is {self.spec.nms.max_detections}, the model has {n} boxes x {classes} classes",
-                    f"say at most {n * classes}",
-                )
-
-    def _candidates(self, head: Head) -> tuple[int, int]:
-        try:
-            return head.candidates(self.raw.inputs[0], self.raw.outputs)
-        except SurgeryError as error:
-            raise self.error(("head",), error.message, error.remedy) from None
-
     def _labels_fit(self) -> None:
         post = self.spec.postprocess
         if post is None or post.labels is None or self.head is None:
             return
-        names, (_, classes) = post.label_names(), self._candidates(self.head)
-        if len(names) != classes:
+        assert self.candidates is not None
+        names, classes = post.label_names(), self.candidates.classes
+        # of a background that is the last class lists of labels say nothing
+        if len(names) not in {classes, classes - (self.candidates.background == classes - 1)}:
             raise self.error(
                 ("postprocess", "labels"),
                 f"{post.labels} has {len(names)} labels, the head has {classes} classes",

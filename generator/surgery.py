@@ -48,12 +48,15 @@ def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     head, nms = pipeline.head, pipeline.spec.nms
     assert head is not None
     assert nms is not None
+    assert pipeline.candidates is not None
     image, outputs = pipeline.raw.inputs[0], pipeline.raw.outputs
     build = Builder(model, f"head/{head.kind}")
     build.graph.outputs = []
-    boxes, scores = head.append(build, image, outputs)
+    decoded = head.append(build, image, outputs)
     build.prefix = f"nms/{nms.kind}"
-    nms.append(build, boxes, scores, head.candidates(image, outputs))
+    for tensor in nms.inputs():
+        build.input(tensor)
+    nms.append(build, decoded, pipeline.candidates)
     return build.model()
 
 

@@ -137,9 +137,9 @@ def _exported(pipeline: Pipeline, session: Any, sample: Sample, source: Arrays) 
 
 def _reference(pipeline: Pipeline, raw: Arrays) -> Arrays:
     """Raw outputs -> what the graph after surgery ought to give, in plain NumPy."""
-    if pipeline.head is None or pipeline.spec.nms is None:
+    if pipeline.head is None or pipeline.spec.nms is None or pipeline.candidates is None:
         return raw
-    return pipeline.spec.nms.reference(*pipeline.head.reference(pipeline.raw.inputs[0], raw))
+    return pipeline.spec.nms.reference(pipeline.head.reference(pipeline.raw.inputs[0], raw), pipeline.candidates)
 
 
 def _final(pipeline: Pipeline, repository: Path, sample: Sample, expected: Arrays) -> Comparison:
@@ -147,11 +147,17 @@ def _final(pipeline: Pipeline, repository: Path, sample: Sample, expected: Array
     version = repository / pipeline.spec.model_name / str(pipeline.spec.serving.version)
     session = graph.session(version / pipeline.spec.target.filename)
     name = pipeline.model.inputs[0].name
-    result = _answer(pipeline, expected, graph.run(session, {name: sample.values}))
+    result = _answer(pipeline, expected, graph.run(session, {name: sample.values, **_thresholds(pipeline, len(sample.values))}))
     for row in range(len(sample.values) if pipeline.model.inputs[0].batched else 0):
-        found = graph.run(session, {name: sample.values[row : row + 1]})
+        found = graph.run(session, {name: sample.values[row : row + 1], **_thresholds(pipeline, 1)})
         result.add(_answer(pipeline, _rows(expected, row), found))
     return result
+
+
+def _thresholds(pipeline: Pipeline, rows: int) -> Arrays:
+    """What the spec says for thresholds that are inputs."""
+    said = pipeline.spec.nms.values() if pipeline.spec.nms else {}
+    return {name: np.full((rows, 1), value, np.float32) for name, value in said.items()}
 
 
 def _answer(pipeline: Pipeline, expected: Arrays, found: Arrays) -> Comparison:
@@ -188,11 +194,12 @@ def _infer(pipeline: Pipeline, client: triton.InferenceServerClient, values: NDA
     import tritonclient.grpc as triton
     from tritonclient.utils import InferenceServerException
 
-    tensor = pipeline.served.inputs[0]
-    request = triton.InferInput(tensor.name, list(values.shape), tensor.dtype)
-    request.set_data_from_numpy(values)
+    tensor, requests = pipeline.served.inputs[0], []
+    for name, data in {tensor.name: values, **_thresholds(pipeline, len(values))}.items():
+        requests.append(triton.InferInput(name, list(data.shape), tensor.dtype if name == tensor.name else "FP32"))
+        requests[-1].set_data_from_numpy(data)
     try:
-        answer = client.infer(pipeline.served.name, [request], client_timeout=300)
+        answer = client.infer(pipeline.served.name, requests, client_timeout=300)
     except InferenceServerException as error:
         raise VerifyError(f"{pipeline.served.name}: the server answered: {error.message()}", "see the server's log") from None
     found = {t.name: answer.as_numpy(t.name) for t in pipeline.served.outputs}

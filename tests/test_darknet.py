@@ -36,7 +36,8 @@ def test_decoded_boxes_and_scores_equal_opencvs(folder: Path, frontend: Darknet,
     assert interface.head is not None
     with torch.no_grad():
         raw = {f"yolo_{i}": t.numpy() for i, t in enumerate(frontend.module()(torch.from_numpy(image)))}
-    boxes, scores = (a[0] for a in interface.head.reference(interface.inputs[0], raw))
+    answers = interface.head.reference(interface.inputs[0], raw)
+    boxes, scores = answers.boxes[0], answers.scores[0]
     centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2 / 416, (boxes[:, 2:] - boxes[:, :2]) / 416
     np.testing.assert_allclose(centres, oracle[:, :2], atol=1e-5)
     np.testing.assert_allclose(sizes, oracle[:, 2:4], atol=5e-5)
@@ -207,6 +208,6 @@ def test_every_kind_of_layer_equals_opencvs(tmp_path: Path) -> None:
     with torch.no_grad():
         raw = {f"yolo_{i}": t.numpy() for i, t in enumerate(frontend.module()(torch.from_numpy(image)))}
     assert {name: tuple(t.shape[1:]) for name, t in raw.items()} == {t.name: t.shape for t in interface.outputs}
-    boxes, _ = interface.head.reference(interface.inputs[0], raw)
+    boxes = interface.head.reference(interface.inputs[0], raw).boxes
     centres = (boxes[0, :, :2] + boxes[0, :, 2:]) / 2 / 64
     np.testing.assert_allclose(centres, oracle[:, :2], atol=1e-4)

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from numpy.typing import NDArray
+from pydantic import Field
 
+from generator.detection import Answers, Candidates, Decoded
+from generator.errors import SurgeryError
 from generator.plugin import Plugin
 from generator.tensors import Tensor
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from generator.builder import Builder
 
 
 class Head(Plugin):
-    """A detector head: raw outputs -> boxes [batch, N, 4] (x1, y1, x2, y2 in input pixels) and scores [batch, N, C]."""
+    """A detector head: raw outputs -> boxes and scores of every candidate, in pixels of the model's input.
 
-    def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> tuple[int, int]:
-        """(N, C): boxes a picture and classes. Raises SurgeryError with the shapes found and expected where it does not fit."""
+    `image` is the model's input, FP32 [batch, 3, height, width] with a fixed size. `outputs` are the raw outputs in the model's
+    order; a head that takes them by name says so in its fields.
+    """
+
+    #: Code that is not ours and that tests hold `reference` against; empty: the docs call this head unproven.
+    proven_by: ClassVar[str] = ""
+    #: Does the head give at most one box a thing, so that nothing needs suppressing?
+    needs_nms: ClassVar[bool] = True
+
+    classes: Annotated[int, Field(ge=1, description="Number of classes.")]
+
+    def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> Candidates:
+        """What it will give. Raises SurgeryError with the shapes found and expected where it does not fit."""
         raise NotImplementedError
 
-    def append(self, build: Builder, image: Tensor, outputs: tuple[Tensor, ...]) -> tuple[str, str]:
-        """Add the decoding to the graph; returns the names of the tensors boxes and scores."""
+    def append(self, build: Builder, image: Tensor, outputs: tuple[Tensor, ...]) -> Decoded:
+        """Add the decoding to the graph."""
         raise NotImplementedError
 
-    def reference(
-        self, image: Tensor, outputs: dict[str, NDArray[np.float32]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The same in plain NumPy: boxes [batch, N, 4] and scores [batch, N, C]."""
+    def reference(self, image: Tensor, outputs: Mapping[str, NDArray[np.float32]]) -> Answers:
+        """The same in plain NumPy, written apart from `append`."""
         raise NotImplementedError
+
+    def misfit(self, outputs: tuple[Tensor, ...], expected: str) -> SurgeryError:
+        """The error of a head that does not fit."""
+        return SurgeryError(
+            f"head {self.kind}: found outputs {', '.join(map(str, outputs))}; expected {expected}",
+            "correct the head's fields, or use another head: docs/heads.md lists what each takes",
+        )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from generator.errors import SurgeryError
+from generator.detection import Answers, Candidates, Decoded
 from generator.heads import Head
 from generator.plugin import Model
 from generator.tensors import Tensor
@@ -33,30 +34,27 @@ class Yolov4(Head):
     """
 
     kind: Literal["yolov4"] = "yolov4"
-    classes: Annotated[int, Field(ge=1, description="Number of classes.")]
+    proven_by: ClassVar[str] = "OpenCV's Darknet reader"
+
     levels: Annotated[tuple[Level, ...], Field(min_length=1, description="One for each raw output, in their order.")]
 
-    def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> tuple[int, int]:
-        """(rows * columns * anchors over all levels, classes)."""
-        expected = [f"[batch, {len(level.anchors) * (5 + self.classes)}, rows, columns]" for level in self.levels]
-        fits = len(outputs) == len(self.levels) and all(
-            len(out.shape) == 3 and out.shape[0] == len(level.anchors) * (5 + self.classes) and min(out.shape) > 0
-            for out, level in zip(outputs, self.levels, strict=False)
+    def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> Candidates:
+        """rows * columns * anchors over all levels."""
+        channels = [len(level.anchors) * (5 + self.classes) for level in self.levels]
+        fits = len(outputs) == len(channels) and all(
+            len(out.shape) == 3 and out.shape[0] == count and min(out.shape) > 0
+            for out, count in zip(outputs, channels, strict=True)
         )
         if not fits:
-            raise SurgeryError(
-                f"head yolov4: found outputs {', '.join(map(str, outputs))}; expected {' and '.join(expected)}",
-                "correct classes and levels, or use another head",
-            )
+            raise self.misfit(outputs, " and ".join(f"[batch, {count}, rows, columns]" for count in channels))
         cells = sum(len(level.anchors) * out.shape[1] * out.shape[2] for level, out in zip(self.levels, outputs, strict=True))
-        return cells, self.classes
+        return Candidates(cells, self.classes)
 
-    def append(self, build: Builder, image: Tensor, outputs: tuple[Tensor, ...]) -> tuple[str, str]:
+    def append(self, build: Builder, image: Tensor, outputs: tuple[Tensor, ...]) -> Decoded:
         """Each level decoded to [batch, rows * columns * anchors, ...], then joined."""
         parts = [self._level(build, image, out, level) for out, level in zip(outputs, self.levels, strict=True)]
-        if len(parts) == 1:
-            return parts[0]
-        return build("Concat", *(boxes for boxes, _ in parts), axis=1), build("Concat", *(scores for _, scores in parts), axis=1)
+        boxes, scores = (build.joined(names, axis=1) for names in zip(*parts, strict=True))
+        return Decoded(boxes, scores)
 
     def _level(self, build: Builder, image: Tensor, raw: Tensor, level: Level) -> tuple[str, str]:
         rows, columns = raw.shape[1:]
@@ -70,9 +68,7 @@ class Yolov4(Head):
         boxes = build("Concat", build("Sub", centre, half), build("Add", centre, half), axis=2)
         return boxes, build("Mul", build("Sigmoid", objectness), build("Sigmoid", classes))
 
-    def reference(
-        self, image: Tensor, outputs: dict[str, NDArray[np.float32]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def reference(self, image: Tensor, outputs: Mapping[str, NDArray[np.float32]]) -> Answers:
         """The formula above, cell by cell."""
         boxes, scores = [], []
         height, width = image.shape[-2:]
@@ -91,7 +87,7 @@ class Yolov4(Head):
             corners = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=-1)
             boxes.append(corners.reshape(batch, -1, 4))
             scores.append((_sigmoid(t[..., 4:5]) * _sigmoid(t[..., 5:])).reshape(batch, -1, self.classes))
-        return np.concatenate(boxes, 1).astype(np.float32), np.concatenate(scores, 1).astype(np.float32)
+        return Answers(np.concatenate(boxes, 1).astype(np.float32), np.concatenate(scores, 1).astype(np.float32))
 
 
 def _constants(image: Tensor, rows: int, columns: int, level: Level) -> tuple[NDArray[np.float32], ...]:
