@@ -1,7 +1,7 @@
 """The NMS that is appended to the graph, against the ways it is usually done: `python benchmarks/nms.py [--rounds 9]`.
 
-Synthetic raw outputs of a YOLO-like detector of 80 classes, 8,400 and 25,200 candidates, at score thresholds 0.25 and 0.001, batch
-1 and 8. Each is run on the same tensors, one after the other in every round, on the same number of threads:
+Synthetic raw outputs of a YOLO-like detector of 80 classes, 8,400 and 25,200 candidates, at score thresholds 0.25 and 0.001,
+batch 1 and 8. Each is run on the same tensors, one after the other in every round, on the same number of threads:
 - onnx: the strategy `onnx` (multi-label, class-aware) on ONNX Runtime,
 - torch: the same result in PyTorch, as most repositories do it: filter by the threshold, then torchvision's `batched_nms`, a
   picture at a time (needs torchvision; where it is missing the column is left out),
@@ -98,7 +98,7 @@ def numpy_way(boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold
             box, label = np.nonzero(scores[b] > threshold)
             value, corners = scores[b, box, label], boxes[b, box]
             wide = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], -1)
-            kept = np.asarray(cv2.dnn.NMSBoxesBatched(wide, value, label, threshold, IOU), np.int64).reshape(-1)
+            kept = np.asarray(cv2.dnn.NMSBoxesBatched(wide, value, label.tolist(), threshold, IOU), np.int64).reshape(-1)
             kept = kept[np.argsort(-value[kept], kind="stable")][:K]
             fill(found, b, corners[kept], value[kept], label[kept])
         return found
