@@ -51,6 +51,8 @@ def plan(specs: Sequence[Path], output: Path) -> list[Planned]:
     planned = []
     warnings = plan_check.judge(pipelines, output)
     for pipeline in pipelines:
+        if isinstance(pipeline, Pipeline):
+            pipeline.target_fits()
         entry = entries.get(pipeline.spec.name)
         item = _planned(pipeline, entry, output)
         if not item.fresh:

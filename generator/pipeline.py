@@ -119,8 +119,9 @@ class Pipeline:
         self.labels_fit()
         if self.spec.preprocess is None:
             return self.model
-        own = self.spec.nms.inputs() if self.spec.nms else ()
-        return Part(self.spec.name, "ensemble", (*self.parts[0].inputs, *own), self.parts[-1].outputs)
+        own, said = (self.spec.nms.inputs(), self.spec.nms.values()) if self.spec.nms else ((), {})
+        parameters = {name: repr(value) for name, value in said.items()}
+        return Part(self.spec.name, "ensemble", (*self.parts[0].inputs, *own), self.parts[-1].outputs, parameters=parameters)
 
     @functools.cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -188,6 +189,15 @@ class Pipeline:
                 f"{post.labels} has {len(names)} labels, the head has {classes} classes",
                 "use the list of its training",
             )
+
+    def target_fits(self) -> None:
+        """Raise SpecError where the target cannot run what the graph will hold."""
+        nms, target = self.spec.nms, self.spec.target
+        if nms is not None and nms.plugin and nms.plugin not in target.plugins:
+            raise self.error(
+                ("nms", "kind"), f"{nms.plugin} is a TensorRT plugin, which target {target.kind} does not run",
+                f"say `nms: {{kind: onnx}}`, or make the ONNX file for TensorRT alone: triton-repo onnx {self.path}",
+            )  # fmt: skip
 
     def labels_fit(self) -> None:
         """Judge `serving.labels` of a bare model. Raises SpecError for an unknown output, and for another count of classes."""
