@@ -149,16 +149,21 @@ def train(model: Any, photos: list[View], steps: int, batch: int = 8) -> None:
 
 def drawn(choose: random.Random, photos: list[View]) -> View:
     """A whole photo, a part of one, or a mosaic of four of those; mirrored and re-lit at random."""
-    view = _mosaic(choose, photos) if choose.random() < 0.3 else _part(choose, choose.choice(photos), (SIZE, SIZE))
+    view = _mosaic(choose, photos) if choose.random() < 0.15 else _part(choose, _photo(choose, photos), (SIZE, SIZE))
     if choose.random() < 0.5:
         view = _mirrored(view)
     return View(_relit(choose, view.image), view.objects)
 
 
+def _photo(choose: random.Random, photos: list[View]) -> View:
+    """One of them; the more objects, the more often."""
+    return choose.choices(photos, weights=[1 + len(photo.objects) for photo in photos])[0]
+
+
 def _part(choose: random.Random, view: View, size: tuple[int, int]) -> View:
-    """A part of at least 45 % of each side (the whole in one of three cases), stretched to `size` (width, height)."""
-    whole = choose.random() < 1 / 3
-    wide, high = (1.0, 1.0) if whole else (choose.uniform(0.45, 1.0), choose.uniform(0.45, 1.0))
+    """A part of at least 60 % of each side (the whole in one of two cases), stretched to `size` (width, height)."""
+    whole = choose.random() < 0.5
+    wide, high = (1.0, 1.0) if whole else (choose.uniform(0.6, 1.0), choose.uniform(0.6, 1.0))
     left, top = choose.uniform(0, 1 - wide), choose.uniform(0, 1 - high)
     width, height = view.image.size
     area = (left * width, top * height, (left + wide) * width, (top + high) * height)
@@ -190,7 +195,7 @@ def _mosaic(choose: random.Random, photos: list[View]) -> View:
     x, y = choose.randint(SIZE * 3 // 8, SIZE * 5 // 8), choose.randint(SIZE * 3 // 8, SIZE * 5 // 8)
     image, objects = Image.new("RGB", (SIZE, SIZE)), []
     for left, top, right, bottom in ((0, 0, x, y), (x, 0, SIZE, y), (0, y, x, SIZE), (x, y, SIZE, SIZE)):
-        part = _part(choose, choose.choice(photos), (right - left, bottom - top))
+        part = _part(choose, _photo(choose, photos), (right - left, bottom - top))
         image.paste(part.image, (left, top))
         objects += [(label, _placed(box, (left, top, right, bottom))) for label, box in part.objects]
     return View(image, objects)
