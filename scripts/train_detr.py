@@ -1,9 +1,9 @@
 """Train a small RT-DETR on the photos in `weights/`: the detector without NMS, as no package carries a trained one.
 
-    python scripts/train_detr.py [weights] [--steps 2000]
+    python scripts/train_detr.py [weights] [--steps 1600]
 
 Needs `transformers` and `scipy` beside torch and Pillow (an environment of your own; the project's has no transformers),
-and about ten minutes of one core. Writes `weights/rtdetr-photos/`: `model.safetensors` with `config.json`, as transformers
+and about eight minutes of one core. Writes `weights/rtdetr-photos/`: `model.safetensors` with `config.json`, as transformers
 reads and writes them, `rtdetr.onnx`, and `labels.txt`.
 
 It sees random views of five photos, with hand-drawn boxes, and mosaics of four such views. It knows those people, that
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0 when the model is written."""
     parser = argparse.ArgumentParser(description="Train the small RT-DETR.")
     parser.add_argument("weights", nargs="?", type=Path, default=ROOT / "weights")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1600)
     options = parser.parse_args(arguments)
     import torch
 
