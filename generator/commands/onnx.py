@@ -14,7 +14,7 @@ from generator.errors import RepositoryError, SpecError
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The ONNX file.  [default: NAME.onnx]")
 def command(spec: Path, output: Path | None) -> None:
-    """Write the ONNX file that SPEC's model is served from: exported, head, NMS and precision in it. For trtexec and other tools."""
+    """Write the ONNX file that SPEC's model is served from, head, NMS and precision in it: for trtexec and other tools."""
     from generator.build import resolved
     from generator.pipeline import Pipeline
     from generator.plan import steps
