@@ -119,7 +119,7 @@ def batches(draw: st.DrawFn) -> dict[str, NDArray[Any]]:
 def test_detections_do_as_the_reference(four: Detections, tensors: dict[str, NDArray[Any]], labelled: bool) -> None:
     kind = four if labelled else Detections()
     answer = detections.original(tensors, np.array(kind.label_names(), np.object_))
-    wanted = kind.reference(tensors, tensors["geometry"])
+    wanted = kind.reference({name: v for name, v in tensors.items() if name != "geometry"}, tensors["geometry"])
     assert set(answer) == set(wanted)
     for name in ("num_dets", "det_scores", "det_classes"):
         assert (answer[name] == wanted[name]).all(), name
@@ -245,7 +245,7 @@ def test_extras_follow_their_boxes_and_key_points_go_back_to_the_picture() -> No
     assert answer["det_keypoints"][0].tolist() == [[[0, 0, 0.5]], [[100, 100, 0.25]], [[0, 0, 0]]]
     assert answer["det_mask"][0].tolist() == [[0, 1], [2, 3], [0, 0]]
     geometry = tensors.pop("geometry")
-    wanted = Detections().reference(tensors, geometry)
+    wanted: dict[str, NDArray[Any]] = dict(Detections().reference(tensors, geometry))
     for name in ("det_keypoints", "det_mask", "det_boxes"):
         np.testing.assert_allclose(answer[name], wanted[name], err_msg=name)
     outputs = (*CONTRACT, Tensor("det_mask", "FP32", (3, 2)))
