@@ -32,12 +32,13 @@ def resample(
     return _levels(np.einsum("yh,hxc->yxc", rows, values, optimize=True)).astype(np.uint8)
 
 
-def fade(n: int, m: int, scale: float, offset: float, interpolation: str) -> NDArray[np.float64]:
-    """[m, n]: pixel x of the m is sampled at (x - offset) / scale of the n; a row's sum is what lies inside the picture."""
+def fade(n: int, m: int, step: float, start: float, interpolation: str) -> NDArray[np.float64]:
+    """[m, n]: pixel x of the m is sampled at x * step + start of the n; a row's sum is what lies inside the picture."""
     reach = {"nearest": 0, "linear": 1, "cubic": 2}[interpolation]
+    steps = 32 if reach else 1
     result = np.zeros((m, n))
     for x in range(m):
-        place = np.rint((x - offset) / scale * (32 if reach else 1)) / (32 if reach else 1)
+        place = np.rint((x * step + start) * steps) / steps
         for tap in range(int(np.floor(place)) - reach + (reach > 0), int(np.floor(place)) + reach + 1):
             if 0 <= tap < n:
                 result[x, tap] = _kernel(np.array(tap - place), interpolation, -0.75) if reach else 1

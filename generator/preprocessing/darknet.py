@@ -15,6 +15,9 @@ class Darknet(Contained):
     imitates = Imitates(
         code="letterbox_image in src/image.c, correct_yolo_boxes in src/yolo_layer.c",
         source="https://github.com/pjreddie/darknet/blob/master/src/image.c",
+        proven="Darknet f6afaabcdf85",
+        tolerance=0.51,
+        reason="single precision there, whole levels here",
     )
     preset: ClassVar[dict[str, Any]] = {
         "rounding": "integer",

@@ -15,6 +15,9 @@ class Mmdet(Edged):
     imitates = Imitates(
         code="mmcv.imrescale, mmdet DetDataPreprocessor (normalise, then pad with 0)",
         source="https://github.com/open-mmlab/mmcv/blob/main/mmcv/image/geometric.py",
+        proven="mmcv 2.2.0, mmengine 0.10.7",
+        tolerance=0.48,
+        reason="the padding, 0 after normalising, is no whole level",
     )
     preset: ClassVar[dict[str, Any]] = {
         "rounding": "half_up",

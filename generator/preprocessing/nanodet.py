@@ -15,6 +15,7 @@ class Nanodet(Stretched):
     imitates = Imitates(
         code="nanodet.data.transform.warp.ShapeTransform, nanodet.data.transform.color",
         source="https://github.com/RangiLyu/nanodet/blob/main/nanodet/data/transform/warp.py",
+        proven="NanoDet be9b4a9001d7",
     )
     preset: ClassVar[dict[str, Any]] = {
         "coordinates": "asymmetric",

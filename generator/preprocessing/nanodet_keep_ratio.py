@@ -13,8 +13,9 @@ class NanodetKeepRatio(Contained):
 
     kind: Literal["nanodet_keep_ratio"] = "nanodet_keep_ratio"
     imitates = Imitates(
-        code="nanodet.data.transform.warp.ShapeTransform(keep_ratio=True), nanodet.data.transform.color",
+        code="nanodet.data.transform.warp.warp_and_resize(keep_ratio=True) of its 0.x releases",
         source="https://github.com/RangiLyu/nanodet/blob/main/nanodet/data/transform/warp.py",
+        proven="NanoDet be9b4a9001d7",
     )
     preset: ClassVar[dict[str, Any]] = {
         "coordinates": "asymmetric",

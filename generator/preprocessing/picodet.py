@@ -15,6 +15,7 @@ class Picodet(Stretched):
     imitates = Imitates(
         code="ppdet.data.transform.operators.Resize(keep_ratio=False, interp=2), NormalizeImage, Permute",
         source="https://github.com/PaddlePaddle/PaddleDetection/blob/develop/ppdet/data/transform/operators.py",
+        proven="paddledet 2.6.0",
     )
     preset: ClassVar[dict[str, Any]] = {
         "interpolation": "cubic",

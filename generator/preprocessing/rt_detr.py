@@ -15,6 +15,7 @@ class RtDetr(Stretched):
     imitates = Imitates(
         code="transformers.RTDetrImageProcessor",
         source="https://github.com/huggingface/transformers/blob/main/src/transformers/models/rt_detr/image_processing_rt_detr.py",
+        proven="transformers 5.23.0, Pillow 12.3.0, torchvision 0.28.0",
     )
     preset: ClassVar[dict[str, Any]] = {
         "antialias": True,

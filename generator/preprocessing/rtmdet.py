@@ -14,8 +14,9 @@ class Rtmdet(Contained):
 
     kind: Literal["rtmdet"] = "rtmdet"
     imitates = Imitates(
-        code="mmcv.imrescale, mmdet Pad(size=(640, 640), pad_val=114)",
+        code="mmcv.imrescale, mmdet Pad(size=(640, 640), pad_val=dict(img=(114, 114, 114)))",
         source="https://github.com/open-mmlab/mmdetection/blob/main/configs/rtmdet/rtmdet_l_8xb32-300e_coco.py",
+        proven="mmcv 2.2.0, mmengine 0.10.7",
     )
     preset: ClassVar[dict[str, Any]] = {
         "anchor": "top_left",

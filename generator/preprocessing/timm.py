@@ -19,6 +19,7 @@ class Timm(Cropped):
     imitates = Imitates(
         code='timm.data.create_transform(is_training=False, crop_mode="center")',
         source="https://github.com/huggingface/pytorch-image-models/blob/main/timm/data/transforms_factory.py",
+        proven="timm 1.0.31, Pillow 12.3.0",
     )
     preset: ClassVar[dict[str, Any]] = {
         "interpolation": "cubic",

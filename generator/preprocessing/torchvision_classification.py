@@ -17,6 +17,7 @@ class TorchvisionClassification(Cropped):
     imitates = Imitates(
         code="torchvision.transforms._presets.ImageClassification on PIL images",
         source="https://github.com/pytorch/vision/blob/main/torchvision/transforms/_presets.py",
+        proven="torchvision 0.28.0, Pillow 12.3.0",
     )
     preset: ClassVar[dict[str, Any]] = {
         "mean": (0.485, 0.456, 0.406),

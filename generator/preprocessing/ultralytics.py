@@ -15,6 +15,7 @@ class Ultralytics(Contained):
     imitates = Imitates(
         code="ultralytics.data.augment.LetterBox(auto=False), ultralytics.utils.ops.scale_boxes",
         source="https://github.com/ultralytics/ultralytics/blob/main/ultralytics/data/augment.py",
+        proven="ultralytics 8.4.190",
     )
     preset: ClassVar[dict[str, Any]] = {
         "stride": 32,

@@ -15,6 +15,7 @@ class Yolov5(Contained):
     imitates = Imitates(
         code="yolov5.utils.augmentations.letterbox(auto=False), yolov5.utils.general.scale_boxes",
         source="https://github.com/ultralytics/yolov5/blob/master/utils/augmentations.py",
+        proven="yolov5 7.0.14",
     )
     preset: ClassVar[dict[str, Any]] = {
         "geometry": "ratio",

@@ -15,6 +15,7 @@ class Yolox(Contained):
     imitates = Imitates(
         code="yolox.data.data_augment.preproc, boxes divided by its ratio",
         source="https://github.com/Megvii-BaseDetection/YOLOX/blob/main/yolox/data/data_augment.py",
+        proven="YOLOX 0.3.0",
     )
     preset: ClassVar[dict[str, Any]] = {
         "anchor": "top_left",
