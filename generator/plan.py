@@ -23,7 +23,7 @@ _PACKAGE = Path(generator.__file__).parent
 _EXPORT = (("torch", "onnx", "onnxscript"), ("export.py", "frontends/__init__.py", "worker.py"))
 _SURGERY = (
     ("onnx", "onnx-graphsurgeon", "onnxscript", "numpy"),
-    ("surgery.py", "builder.py", "graph.py", "passes/image_input.py", "passes/fold_constants.py", "tensors.py"),
+    ("surgery.py", "builder.py", "graph.py", "picture.py", "passes/image_input.py", "passes/fold_constants.py", "tensors.py"),
 )
 _REPOSITORY = (
     ("tritonclient", "protobuf", "jinja2"),

@@ -63,7 +63,8 @@ def picture(name: str) -> NDArray[np.uint8]:
         return _noise(*patterns[name])
     if name == "ramp":
         rows, columns = np.mgrid[0:59, 0:37]
-        return np.stack([rows * 4, columns * 6, (rows + columns) * 2], axis=-1).astype(np.uint8)
+        ramp: NDArray[np.uint8] = np.stack([rows * 4, columns * 6, (rows + columns) * 2], axis=-1).astype(np.uint8)
+        return ramp
     cut = {"tall": ("chelsea", 20, 100, 211, 97), "wide": ("coffee", 150, 120, 101, 333), "photo": ("coffee", 0, 0, 400, 600)}
     source, y, x, h, w = cut[name]
     return np.ascontiguousarray(getattr(data, source)()[y : y + h, x : x + w])
