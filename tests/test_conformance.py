@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,3 +122,12 @@ def test_a_neighbouring_preset_would_be_noticed() -> None:
             kind = PRESETS[name].model_validate({"kind": name, **case.said, **change})
             far = max(far, float(apart(kind, both(kind, case)[0][0], case, tensor).max()))
         assert far > imitates.tolerance + 0.5, (name, change)
+
+
+def test_the_page_of_presets_is_current(root: Path) -> None:
+    spec = importlib.util.spec_from_file_location("preprocessing_table", root / "scripts" / "preprocessing_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (root / "docs" / "preprocessing.md").read_text() == module.page(), "run: python scripts/preprocessing_table.py"
