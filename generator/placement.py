@@ -37,9 +37,8 @@ def paste(rgb: Pixels, size: tuple[int, int], left_top: tuple[int, int], canvas:
 def warp(rgb: Pixels, scale: tuple[float, float], offset: tuple[float, float], canvas: tuple[int, int], look: Look) -> Pixels:
     """canvas[i] = picture[(i - offset) / scale], bilinear, fading into the padding beyond the outermost pixels."""
     picture = rgb[:, :, ::-1] if look.channels == "BGR" else rgb
-    over = 1 / (
-        scale[0] * scale[1]
-    )  # inverted by the determinant, as cv2.invert does: where a place is a tie, the last bit decides
+    # inverted by the determinant, as cv2.invert does: where a place is a tie, the last bit decides
+    over = 1 / (scale[0] * scale[1])
     columns = fade(rgb.shape[1], canvas[1], scale[1] * over, -(offset[0] * scale[1]) * over, look.interpolation)
     rows = fade(rgb.shape[0], canvas[0], scale[0] * over, -(offset[1] * scale[0]) * over, look.interpolation)
     values = np.einsum("yh,xw,hwc->yxc", rows, columns, picture.astype(np.float64), optimize=True)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.pictures import BOX, CASES
+from conformance.pictures import BOX, CASES, Case
 from conformance.source import find
 
-#: One pixel that becomes one row high reads outside of Darknet's own memory.
-ALL = CASES
+#: At 62 rows single precision falls short of the last one, which Darknet then leaves nearly black.
+ALL = (*CASES, Case("exact", 62, 62))
 
 
 class Image(ctypes.Structure):

@@ -15,7 +15,7 @@ _PHOTO = Case("photo", 448, 448, {"shortest": 267, "longest": 444})
 _NAMES = ("tall", "wide", "tiny", "pixel", "exact", "odd", "ramp")
 ALL = (
     *(Case(name, said={"shortest": 40, "longest": 64}) for name in _NAMES),
-    Case("photo", 448, 448, {"shortest": 267, "longest": 444}),
+    _PHOTO,
 )
 version = torchvision_models.version
 
