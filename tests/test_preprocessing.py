@@ -145,7 +145,7 @@ def kinds() -> st.SearchStrategy[Preprocess]:
 sides = st.one_of(st.integers(1, 4), st.integers(1, 80))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(kinds(), sides, sides, st.integers(1, 40), st.integers(1, 40))
 def test_the_server_does_as_the_reference(kind: Preprocess, w: int, h: int, height: int, width: int) -> None:
     rgb = noise(w, h)

@@ -96,9 +96,11 @@ class Preprocess(Plugin):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Put `preset` into the fields' defaults, so that schema, reference and validation know them."""
         super().__pydantic_init_subclass__(**kwargs)
-        for name, value in vars(cls).get("preset", {}).items():
+        changed = vars(cls).get("preset", {})
+        for name, value in changed.items():
             cls.model_fields[name].default = value
-        cls.model_rebuild(force=True)
+        if changed:
+            cls.model_rebuild(force=True)
 
     def misfits(self, height: int, width: int) -> Iterator[Misfit]:
         """What this kind cannot do with a canvas of that size."""

@@ -238,11 +238,12 @@ def _geometry(
     resized: where the pixels lie. ratio: one ratio for both sides, and half of what it leaves free, neither rounded.
     relative: sides as resized, and half of what they leave free, not rounded.
     """
-    scale, offset = (new[0] / old[0], new[1] / old[1]), (float(left_top[0]), float(left_top[1]))
+    scale, offset, side = (new[0] / old[0], new[1] / old[1]), left_top, (float(new[0]), float(new[1]))
     if settings.geometry == "ratio" and settings.fit != "stretch":
-        scale = (_ratio(*old, settings),) * 2
+        ratio = _ratio(*old, settings)
+        scale, side = (ratio, ratio), (old[0] * ratio, old[1] * ratio)
     if settings.geometry != "resized" and settings.anchor == "centre":
-        offset = ((settings.width - old[0] * scale[0]) / 2, (settings.height - old[1] * scale[1]) / 2)
+        return (*scale, (settings.width - side[0]) / 2, (settings.height - side[1]) / 2)
     return (*scale, *offset)
 
 
