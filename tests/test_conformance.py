@@ -66,12 +66,12 @@ def test_the_reference_gives_the_librarys_pixels(name: str) -> None:
     """Within a level more, for OpenCV's fixed point; where it warps to a fraction of a pixel, a tie may take the next 32nd."""
     imitates = PRESETS[name].imitates
     assert imitates is not None
-    ties = 0.06 if name == "nanodet_keep_ratio" else 0.0
+    ties = 0.04 if name == "nanodet_keep_ratio" else 0.0
     for case, tensor, _ in pictures.load(name)[1]:
         kind = PRESETS[name].model_validate({"kind": name, **case.said})
         far = apart(kind, both(kind, case)[1][0], case, tensor)
         assert (far > imitates.tolerance + 1 + STORED).mean() <= ties, (case, far.max())
-        assert far.max() <= imitates.tolerance + 8 + STORED, case
+        assert far.max() <= 5 + STORED, case
 
 
 @pytest.mark.parametrize("name", PROVEN)
