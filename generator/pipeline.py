@@ -6,11 +6,13 @@ import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from generator import sized
 from generator.detection import Candidates
 from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
 from generator.heads import Head
 from generator.load import line_of
+from generator.picture import DTYPES, Picture, read
 from generator.postprocessing import label_names
 from generator.preprocessing import ENCODED
 from generator.spec import Spec
@@ -50,8 +52,47 @@ class Pipeline:
 
     @functools.cached_property
     def raw(self) -> Interface:
-        """The checkpoint's own inputs and outputs."""
-        return self.spec.checkpoint.interface()
+        """The checkpoint's own inputs and outputs; at `preprocess.size` where it leaves height and width free."""
+        found, pre = self.spec.checkpoint.interface(), self.spec.preprocess
+        picture = read(found.inputs)
+        if pre is None or pre.size is None or picture is None:
+            return found
+        if any(own not in (-1, said) for own, said in zip(picture.size, pre.size, strict=True)):
+            what = f"size is {list(pre.size)}; the model takes {picture.tensor}"
+            raise self.error(("preprocess", "size"), what, "leave size out: the model has its own, or export it for that one")
+        file, tensor = self.spec.checkpoint.onnx_file(), picture.sized(*pre.size)
+        outputs = sized.outputs(file, tensor, found.outputs) if file else found.outputs
+        return Interface((tensor,), outputs, found.head)
+
+    @functools.cached_property
+    def picture(self) -> Picture:
+        """The model's picture input. Raises SpecError where it has none, leaves its size free, or the preprocess does not fit."""
+        picture = read(self.raw.inputs)
+        if picture is None:
+            found = ", ".join(map(str, self.raw.inputs))
+            raise self.error(
+                ("preprocess",), f"the model takes {found}; a picture needs one input [batch, 3, height, width] or"
+                f" [batch, height, width, 3] of {', '.join(DTYPES)}",
+                "export it with a dynamic batch and a fixed size, or leave preprocess and postprocess out",
+            )  # fmt: skip
+        if min(picture.size) < 1:
+            fix = "say `size: [height, width]` under `preprocess:`, as in its training"
+            raise self.error(("preprocess",), f"the model takes {picture.tensor}: its size is free", fix)
+        self._suits(picture)
+        return picture
+
+    def _suits(self, picture: Picture) -> None:
+        pre = self.spec.preprocess
+        assert pre is not None
+        for misfit in pre.misfits(*picture.size):
+            raise self.error(("preprocess", misfit.field), misfit.what, misfit.remedy)
+        if picture.tensor.dtype != "UINT8":
+            return
+        for name, nothing in (("scale", 1), ("mean", (0, 0, 0)), ("std", (1, 1, 1))):
+            value = getattr(pre, name)
+            if value not in (nothing, type(pre).model_fields[name].default):
+                what = f"{name} is {value}; the model takes {picture.tensor}, levels as they are"
+                raise self.error(("preprocess", name), what, f"leave {name} out")
 
     @functools.cached_property
     def head(self) -> Head | None:
@@ -68,7 +109,7 @@ class Pipeline:
                 ("nms",), f"nms needs a head, and checkpoint kind {self.spec.checkpoint.kind} does not state one", "add `head:`"
             )
         try:
-            found = self.head.candidates(self.raw.inputs[0], self.raw.outputs)
+            found = self.head.candidates(self.image, self.raw.outputs)
         except SurgeryError as error:
             raise self.error(("head",), error.message, error.remedy) from None
         try:
@@ -161,20 +202,13 @@ class Pipeline:
         return self.spec.serving.max_batch_size * self.batched if said is None else said
 
     def _canvas(self) -> tuple[int, int]:
-        images = self.raw.inputs
-        if (
-            len(images) != 1
-            or not images[0].batched
-            or len(images[0].shape) != 3
-            or images[0].shape[0] != 3
-            or min(images[0].shape) < 1
-        ):
-            found = ", ".join(map(str, images))
-            raise self.error(
-                ("preprocess",), f"the model takes {found}; a picture needs one input [batch, 3, height, width]",
-                "export it with a dynamic batch and a fixed size, or leave preprocess and postprocess out",
-            )  # fmt: skip
-        return images[0].shape[1], images[0].shape[2]
+        return self.picture.size
+
+    @property
+    def image(self) -> Tensor:
+        """The first input as heads think of it: a picture has its channels first."""
+        picture = read(self.raw.inputs)
+        return picture.planes if picture else self.raw.inputs[0]
 
     def _labels_fit(self) -> None:
         post = self.spec.postprocess

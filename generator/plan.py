@@ -27,6 +27,7 @@ _SURGERY = (
         "surgery.py",
         "builder.py",
         "graph.py",
+        "picture.py",
         "passes/image_input.py",
         "passes/fold_constants.py",
         "tensors.py",

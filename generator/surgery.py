@@ -34,12 +34,13 @@ def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
 
 
 def _image_input(pipeline: Pipeline, model: ModelProto) -> ModelProto:
-    preprocess, image = pipeline.spec.preprocess, pipeline.raw.inputs[0]
+    preprocess, picture = pipeline.spec.preprocess, pipeline.picture
     assert preprocess is not None
-    height, width = image.shape[1:]
+    height, width = picture.size
     return ImageInput(
-        input=image.name, height=height, width=width, scale=preprocess.scale, mean=preprocess.mean, std=preprocess.std
-    ).run(model)
+        input=picture.tensor.name, height=height, width=width, layout=picture.layout, dtype=picture.tensor.dtype,
+        scale=preprocess.scale, mean=preprocess.mean, std=preprocess.std,
+    ).run(model)  # fmt: skip
 
 
 def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
@@ -49,7 +50,7 @@ def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     assert head is not None
     assert nms is not None
     assert pipeline.candidates is not None
-    image, outputs = pipeline.raw.inputs[0], pipeline.raw.outputs
+    image, outputs = pipeline.image, pipeline.raw.outputs
     build = Builder(model, f"head/{head.kind}")
     build.graph.outputs = []
     decoded = head.append(build, image, outputs)

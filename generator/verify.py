@@ -98,7 +98,8 @@ def _pictures(pipeline: Pipeline, repository: Path) -> tuple[Sample, Comparison]
         pixels.append(found)
         geometry.append(place)
     values = np.stack(pixels)
-    return Sample(tuple(encoded), values, spec.preprocess.normalise(values), np.stack(geometry).astype(np.float32)), result
+    source = pipeline.picture.given(spec.preprocess, values)
+    return Sample(tuple(encoded), values, source, np.stack(geometry).astype(np.float32)), result
 
 
 def _random(pipeline: Pipeline) -> Sample:
@@ -139,7 +140,7 @@ def _reference(pipeline: Pipeline, raw: Arrays) -> Arrays:
     """Raw outputs -> what the graph after surgery ought to give, in plain NumPy."""
     if pipeline.head is None or pipeline.spec.nms is None or pipeline.candidates is None:
         return raw
-    return pipeline.spec.nms.reference(pipeline.head.reference(pipeline.raw.inputs[0], raw), pipeline.candidates)
+    return pipeline.spec.nms.reference(pipeline.head.reference(pipeline.image, raw), pipeline.candidates)
 
 
 def _final(pipeline: Pipeline, repository: Path, sample: Sample, expected: Arrays) -> Comparison:

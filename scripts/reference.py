@@ -1,4 +1,4 @@
-"""Writes docs/reference.md, docs/config.md and docs/schema.json from the code: every command, choice and field. `make docs`."""
+"""Writes reference.md, config.md, preprocessing.md and schema.json in docs/: every command, choice and field. `make docs`."""
 
 from __future__ import annotations
 
@@ -84,10 +84,12 @@ def _mapping(model: type[plugin.Model], name: str) -> type[plugin.Model] | None:
 
 
 def main() -> None:
-    """Write all three."""
-    import config_table  # beside this file
+    """Write all four."""
+    import config_table  # both beside this file
+    import preprocessing_table
 
     (ROOT / "docs" / "config.md").write_text(config_table.page(), encoding="utf-8")
+    (ROOT / "docs" / "preprocessing.md").write_text(preprocessing_table.page(), encoding="utf-8")
     (ROOT / "docs" / "reference.md").write_text(reference(), encoding="utf-8")
     (ROOT / "docs" / "schema.json").write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
 
