@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
 from generator.heads import Head
 from generator.load import line_of
+from generator.passes import Known
 from generator.postprocessing import label_names
 from generator.preprocessing import ENCODED
 from generator.spec import Spec
@@ -48,9 +49,20 @@ class Pipeline:
     spec: Spec
 
     @functools.cached_property
-    def raw(self) -> Interface:
+    def source(self) -> Interface:
         """The checkpoint's own inputs and outputs."""
         return self.spec.checkpoint.interface()
+
+    @functools.cached_property
+    def raw(self) -> Interface:
+        """Inputs and outputs after the spec's own `surgery:`, which is what head, NMS and preprocess build on."""
+        known = Known(self.source.inputs, self.source.outputs, functools.cache(self.spec.checkpoint.tensors))
+        for index, step in enumerate(self.spec.surgery):
+            try:
+                known = step.interface(known)
+            except SurgeryError as error:
+                raise self.error(("surgery", index), f"{step.kind}: {error.message}", error.remedy) from None
+        return replace(self.source, inputs=known.inputs, outputs=known.outputs)
 
     @functools.cached_property
     def head(self) -> Head | None:
