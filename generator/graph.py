@@ -62,6 +62,9 @@ def inner(model: ModelProto) -> dict[str, Tensor]:
     """Every tensor whose type and shape are known once shapes are inferred, as far as they can be."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     found = {}
+    for init in model.graph.initializer:
+        with contextlib.suppress(SurgeryError):
+            found[init.name] = _tensor(onnx.helper.make_tensor_value_info(init.name, init.data_type, init.dims))
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         with contextlib.suppress(SurgeryError):
             if value.type.tensor_type.HasField("shape"):

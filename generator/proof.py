@@ -49,8 +49,14 @@ class Prover:
 
     def apply(self, step: Pass, model: ModelProto) -> tuple[ModelProto, str]:
         """The changed model, and what was done in words. Raises SurgeryError where it did nothing, or is not what it says."""
-        raw = step.run(_copy(model))
-        after = graph.checked(tidy(raw), step.kind)
+        try:
+            return self._applied(step, model)
+        except SurgeryError as error:
+            known = error.message.startswith(step.kind)
+            raise SurgeryError(error.message if known else f"{step.kind}: {error.message}", error.remedy) from None
+
+    def _applied(self, step: Pass, model: ModelProto) -> tuple[ModelProto, str]:
+        after = graph.checked(tidy(step.run(_copy(model))), step.kind)
         if same(model, after):
             if step.required:
                 raise SurgeryError(
@@ -186,7 +192,10 @@ def same(one: ModelProto, two: ModelProto) -> bool:
 
 
 def _essence(model: ModelProto) -> bytes:
-    essence = _copy(model)
+    """In onnx_ir's way of writing, which is the same for fields that are empty and fields that are not there."""
+    import onnx_ir
+
+    essence = onnx_ir.to_proto(onnx_ir.from_proto(model))
     for value in (*essence.graph.input, *essence.graph.output):
         value.ClearField("doc_string")
     for field in ("value_info", "doc_string", "name"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses  # not its `replace`: a pass is called that
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
@@ -50,7 +51,7 @@ def shaped(tensor: Tensor, shape: Shape) -> Tensor:
     """The tensor with another shape."""
     dims = tuple(dim if isinstance(dim, int) else -1 for dim in shape)
     batched = bool(dims) and dims[0] < 0
-    return replace(tensor, shape=dims[1:] if batched else dims, batched=batched)
+    return dataclasses.replace(tensor, shape=dims[1:] if batched else dims, batched=batched)
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ class NewNode(Model):
     inputs: Annotated[
         tuple[int | Literal["previous"] | Value, ...] | None,
         Field(
-            description="Numbers count what the matched nodes read; `previous` is what the node before gives, `{value: 0.5}` a constant. "
-            "Left out: for the first node all that was read, for the others `previous`."
+            description="Numbers count what the matched nodes read, `previous` is what the node before gives, "
+            "`{value: 0.5}` is a constant. Left out: for the first node all that was read, for the others `previous`."
         ),
     ] = None
 

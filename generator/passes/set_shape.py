@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from generator import editing
 from generator.errors import SurgeryError
+from generator.nearest import missing
 from generator.passes import Arrays, Known, Pass, Run, Shape, replaced, shaped
 from generator.tensors import Tensor
 
@@ -47,18 +49,25 @@ class SetShape(Pass):
         """Inner shapes are found again by inference."""
         import onnx_ir as ir
 
-        ends = {v.name: v for v in (*model.graph.inputs, *model.graph.outputs)}
-        sizes = set()
-        for name, shape in self.shapes.items():
-            value = ends[name]
-            if value.is_graph_input() and isinstance(shape[0], str):
-                sizes |= {dim for dim in (editing.shape_of(value) or [])[:1] if isinstance(dim, int)}
-            value.shape = ir.Shape(shape)
-        for value in model.graph.outputs:
-            if value.name not in self.shapes and sizes:
-                value.shape = None if value.shape is None else ir.Shape([None] * len(value.shape))
+        ends = {v.name or "": v for v in (*model.graph.inputs, *model.graph.outputs)}
+        for name in self.shapes:
+            if name not in ends:
+                raise missing("input or output", name, ends)
+        sizes = self._freed(ends)
         for size in sizes:
             _free_reshapes(model.graph, size)
+        for name, shape in self.shapes.items():
+            ends[name].shape = ir.Shape(shape)
+        for value in model.graph.outputs:
+            if value.name not in self.shapes and sizes and value.shape is not None:
+                value.shape = ir.Shape([None] * len(value.shape))
+
+    def _freed(self, ends: Mapping[str, ir.Value]) -> set[int]:
+        """The batch sizes that inputs had and that become free."""
+        shapes = {
+            n: editing.shape_of(ends[n]) for n, new in self.shapes.items() if ends[n].is_graph_input() and isinstance(new[0], str)
+        }
+        return {shape[0] for shape in shapes.values() if shape and isinstance(shape[0], int)}
 
     def expected(self, before: Run, feeds: Arrays) -> Arrays:
         """As before; where the batch was fixed, batch by batch."""
