@@ -1,5 +1,6 @@
 """Every pass: what goes in, what comes out, what must not change; all of it through the harness that a build uses."""
 
+# ruff: noqa: E501 -- a row a line
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -62,25 +63,25 @@ class Row:
     opset: int = 18
 
 
-CONV = dict(w=weights(4, 3, 3, 3), b=weights(4))
-BN = dict(s=weights(4) + 2, o=weights(4), m=weights(4), v=np.abs(weights(4)) + 0.5)
+CONV = {"w": weights(4, 3, 3, 3), "b": weights(4)}
+BN = {"s": weights(4) + 2, "o": weights(4), "m": weights(4), "v": np.abs(weights(4)) + 0.5}
 FOCUS = """
     a = Slice(x, s00, e, axes, two) c = Slice(x, s10, e, axes, two)
     d = Slice(x, s01, e, axes, two) f = Slice(x, s11, e, axes, two)
     g = Concat<axis = 1>(a, c, d, f)"""
-FOCUS_CONSTANTS: dict[str, Any] = dict(
-    s00=np.array([0, 0]), s10=np.array([1, 0]), s01=np.array([0, 1]), s11=np.array([1, 1]),
-    e=np.array([2**31 - 1, 2**31 - 1]), axes=np.array([2, 3]), two=np.array([2, 2]),
-)  # fmt: skip
+FOCUS_CONSTANTS: dict[str, Any] = {
+    "s00": np.array([0, 0]), "s10": np.array([1, 0]), "s01": np.array([0, 1]), "s11": np.array([1, 1]),
+    "e": np.array([2**31 - 1, 2**31 - 1]), "axes": np.array([2, 3]), "two": np.array([2, 2]),
+}  # fmt: skip
 #: One Slice an axis, as torch exports it.
 FOCUS_TORCH = """
     r0 = Slice(x, zero, e, h, two) r1 = Slice(x, one, e, h, two)
     a = Slice(r0, zero, e, w_, two) c = Slice(r1, zero, e, w_, two)
     d = Slice(r0, one, e, w_, two) f = Slice(r1, one, e, w_, two)
     g = Concat<axis = 1>(a, c, d, f)"""
-FOCUS_TORCH_CONSTANTS: dict[str, Any] = dict(
-    zero=np.array([0]), one=np.array([1]), e=np.array([2**63 - 1]), h=np.array([2]), w_=np.array([3]), two=np.array([2])
-)
+FOCUS_TORCH_CONSTANTS: dict[str, Any] = {
+    "zero": np.array([0]), "one": np.array([1]), "e": np.array([2**63 - 1]), "h": np.array([2]), "w_": np.array([3]), "two": np.array([2])
+}
 
 ROWS = [
     Row("rename", (XY, "y = Relu(x)"), {"names": {"x": "images", "y": "boxes"}}, ends="images FP32[batch, 4] => boxes FP32[batch, 4]"),
