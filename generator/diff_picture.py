@@ -107,7 +107,7 @@ def drawing(what: Scene, title: str, summary: str) -> tuple[list[Shape], Size]:
 
 def _head(title: str, summary: str, left_out: int) -> Iterator[Shape]:
     yield Text((_MARGIN, 38), title, _HEAD, left=True)
-    more = f"; {left_out} more changed nodes are not drawn" if left_out else ""
+    more = f"; {left_out} more changes are not drawn" if left_out else ""
     yield Text((_MARGIN, 60), summary + more, _TEXT, _PALE, left=True)
     for index, (status, (_, _, words)) in enumerate(_LOOKS.items()):
         x = _MARGIN + index * 108.0

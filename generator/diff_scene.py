@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from generator.onnx_diff import Diff, Side, changes, label, reads, tensor
 
-#: A picture shows at most so many changed nodes; one with more says how many it leaves out.
-MAX_CHANGED = 60
+#: A picture shows at most so many boxes; one with more says how many changes it leaves out.
+MAX_BOXES = 150
 _DETAILS = 4
 
 
@@ -40,10 +40,15 @@ class Piece:
     edges: list[Edge] = field(default_factory=list)
     times: int = 1
 
+    @property
+    def changed(self) -> int:
+        """How many of the boxes are not the same on both sides."""
+        return sum(box.status != "same" for box in self.boxes.values())
+
 
 @dataclass
 class Scene:
-    """All pieces in the order of the graph, and how many changed nodes there was no room for."""
+    """All pieces in the order of the graph, and how many changed boxes there was no room for."""
 
     pieces: list[Piece]
     left_out: int
@@ -52,9 +57,18 @@ class Scene:
 def scene(found: Diff) -> Scene:
     """The changed neighbourhood of both graphs in one."""
     boxes, edges = _union(found)
-    changed = [key for key, box in boxes.items() if box.status != "same"]
-    pieces = _pieces(boxes, edges, set(changed[:MAX_CHANGED]), complete=len(changed) <= MAX_CHANGED)
-    return Scene(_once(pieces), max(0, len(changed) - MAX_CHANGED))
+    pieces, room, left_out = [], MAX_BOXES, 0
+    for piece in _once(_pieces(boxes, edges)):
+        shown = _cut(piece, room)
+        left_out += piece.times * piece.changed - shown.times * shown.changed
+        room -= len(shown.boxes)
+        pieces += [shown] if shown.boxes else []
+    return Scene(pieces, left_out)
+
+
+def _cut(piece: Piece, room: int) -> Piece:
+    kept = dict(list(piece.boxes.items())[:room]) if room > 0 else {}
+    return Piece(kept, [e for e in piece.edges if {e.source, e.target} <= kept.keys()], piece.times)
 
 
 def _union(found: Diff) -> tuple[dict[str, Box], list[Edge]]:
@@ -137,12 +151,12 @@ def _redirect(edges: dict[tuple[str, str], None], old: str, new: str) -> None:
         edges[new if source == old else source, new if target == old else target] = None
 
 
-def _pieces(boxes: dict[str, Box], edges: list[Edge], shown: set[str], complete: bool) -> list[Piece]:
+def _pieces(boxes: dict[str, Box], edges: list[Edge]) -> list[Piece]:
     """What changed together, each with the unchanged boxes around it, in the order of the graph.
 
     Changes belong together where they touch, and where one unchanged box feeds both or is fed by both.
     """
-    group = {key: key for key in boxes if key in shown}
+    group = {key: key for key, box in boxes.items() if box.status != "same"}
 
     def root(key: str) -> str:
         while group[key] != key:
@@ -161,7 +175,7 @@ def _pieces(boxes: dict[str, Box], edges: list[Edge], shown: set[str], complete:
         members.setdefault(root(key), set()).add(key)
     parts = [part | _around(part, edges) for part in members.values()]
     rewired = [e for e in edges if e.status != "same" and not any({e.source, e.target} <= part for part in parts)]
-    parts += [{edge.source, edge.target} for edge in rewired] if complete else []
+    parts += [{edge.source, edge.target} for edge in rewired]
     return [
         Piece({k: box for k, box in boxes.items() if k in part}, [e for e in edges if {e.source, e.target} <= part])
         for part in parts

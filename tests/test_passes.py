@@ -80,7 +80,12 @@ FOCUS_TORCH = """
     d = Slice(r0, one, e, w_, two) f = Slice(r1, one, e, w_, two)
     g = Concat<axis = 1>(a, c, d, f)"""
 FOCUS_TORCH_CONSTANTS: dict[str, Any] = {
-    "zero": np.array([0]), "one": np.array([1]), "e": np.array([2**63 - 1]), "h": np.array([2]), "w_": np.array([3]), "two": np.array([2])
+    "zero": np.array([0]),
+    "one": np.array([1]),
+    "e": np.array([2**63 - 1]),
+    "h": np.array([2]),
+    "w_": np.array([3]),
+    "two": np.array([2]),
 }
 
 ROWS = [
