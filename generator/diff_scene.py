@@ -56,7 +56,7 @@ class Scene:
 
 def scene(found: Diff) -> Scene:
     """The changed neighbourhood of both graphs in one."""
-    boxes, edges = _union(found)
+    boxes, edges = _from_inputs(*_union(found))
     pieces, room, left_out = [], MAX_BOXES, 0
     for piece in _once(_pieces(boxes, edges)):
         shown = _cut(piece, room)
@@ -64,6 +64,20 @@ def scene(found: Diff) -> Scene:
         room -= len(shown.boxes)
         pieces += [shown] if shown.boxes else []
     return Scene(pieces, left_out)
+
+
+def _from_inputs(boxes: dict[str, Box], edges: list[Edge]) -> tuple[dict[str, Box], list[Edge]]:
+    """Without constants, and what is computed from them alone: the table has them, a picture would drown in them."""
+    readers: dict[str, list[str]] = {}
+    for edge in edges:
+        readers.setdefault(edge.source, []).append(edge.target)
+    waiting = [key for key in boxes if key.startswith("in ")]
+    alive = set(waiting) | {key for key in boxes if key.startswith("out ")}
+    while waiting:
+        fresh = [key for key in readers.get(waiting.pop(), []) if key not in alive]
+        alive |= set(fresh)
+        waiting += fresh
+    return {k: box for k, box in boxes.items() if k in alive}, [e for e in edges if {e.source, e.target} <= alive]
 
 
 def _cut(piece: Piece, room: int) -> Piece:

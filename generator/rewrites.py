@@ -27,10 +27,12 @@ _WIDER = {
 }  # fmt: skip
 
 
-def apply(graph: ir.Graph, rules: Sequence[Rule]) -> None:
-    """Use the rules until none fits any more, in subgraphs too."""
-    while sum(_once(node, rules) for node in list(graph.all_nodes())):
-        pass
+def apply(graph: ir.Graph, rules: Sequence[Rule]) -> int:
+    """Use the rules until none fits any more, in subgraphs too; how often one did."""
+    total = 0
+    while count := sum(_once(node, rules) for node in list(graph.all_nodes())):
+        total += count
+    return total
 
 
 def _once(node: ir.Node, rules: Sequence[Rule]) -> bool:

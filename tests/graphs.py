@@ -13,7 +13,7 @@ from generator import graph as door
 from generator.proof import all_nodes
 
 
-def model(signature: str, body: str, opset: int = 18, **constants: NDArray[Any]) -> onnx.ModelProto:
+def model(signature: str, body: str, opset: int = 18, **constants: Any) -> onnx.ModelProto:
     """A model in ONNX's own text syntax, with constants as arrays."""
     given, _, wanted = signature.partition("=>")
     imports = f'"" : {opset}' + (', "my" : 1' if "my." in body else "")

@@ -181,3 +181,29 @@ def test_a_custom_node_is_said_to_be_unchecked(tmp_path: Path, capsys: pytest.Ca
     final = door.load(tmp_path / "repo" / "cut" / "1" / "model.onnx")
     assert graphs.ends(final).endswith("scores FP32[batch, 5], kept INT32[batch, 7]")
     assert ("my.plugins", 1) in {(o.domain, o.version) for o in final.opset_import}
+
+
+@pytest.mark.parametrize(
+    ("passes", "rungs"),
+    [
+        (
+            "- {kind: remove_output, names: [boxes]}\n- {kind: image_input, input: x, scale: 1/255}\n",
+            [("exported ONNX", "onnxruntime, not optimised"), ("after surgery", "graph after the passes + reference")],
+        ),
+        (
+            "- kind: remove_leftovers\n",
+            [("after the passes", "onnxruntime, not optimised"), ("served", "onnxruntime, not optimised + reference")],
+        ),
+    ],
+)
+def test_what_was_operated_is_served_and_verified(
+    tmp_path: Path, passes: str, rungs: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, passes)
+    assert run(["build", str(path), "-o", str(tmp_path / "repo")]) == 0
+    capsys.readouterr()
+    assert run(["verify", str(path), "-r", str(tmp_path / "repo"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(rungs) <= {(rung["name"], rung["against"]) for rung in found}
+    assert found[-1]["name"] == "served"
+    assert all(rung["ok"] and rung["result"]["compared"] for rung in found)

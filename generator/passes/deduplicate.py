@@ -24,6 +24,7 @@ class Deduplicate(Pass):
         """Constants first: nodes are equal only when what they read is one tensor. Random operators stay apart."""
         from onnx_ir.passes import common
 
-        common.DeduplicateHashedInitializersPass()(model)
-        common.CommonSubexpressionEliminationPass(_CONSTANT_NODES)(model)
-        common.RemoveUnusedNodesPass()(model)
+        one = common.DeduplicateHashedInitializersPass()(model)
+        two = common.CommonSubexpressionEliminationPass(_CONSTANT_NODES)(model)
+        if one.modified or two.modified:
+            common.RemoveUnusedNodesPass()(model)

@@ -27,17 +27,20 @@ class FocusToConv(Pass):
 
     kind: Literal["focus_to_conv"] = "focus_to_conv"
     keeps_results: ClassVar[bool] = True
-    looks_for: ClassVar[str] = "a Concat along the channels of slices with step 2 in height and width, all of one tensor"
+    looks_for: ClassVar[str] = (
+        "a Concat along the channels of slices with step 2 in height and width, all of one tensor and with constant bounds "
+        "(fold_constants before it makes them constant)"
+    )
 
     def edit(self, model: ir.Model) -> None:
         """Every Focus that is there."""
         from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-        for node in editing.standard(model.graph, "Concat"):
-            found = _focus(node)
-            if found is not None:
-                _replace(node, *found)
-        RemoveUnusedNodesPass()(model)
+        places = [(node, found) for node in editing.standard(model.graph, "Concat") if (found := _focus(node)) is not None]
+        for node, found in places:
+            _replace(node, *found)
+        if places:
+            RemoveUnusedNodesPass()(model)
 
 
 def _focus(node: ir.Node) -> tuple[ir.Value, list[Phase]] | None:

@@ -32,10 +32,12 @@ class FuseAffine(Pass):
         """Until none follows any more; the tensor keeps the name that its readers know."""
         from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+        found = False
         for node in editing.standard(model.graph, "Conv", "ConvTranspose", "Gemm"):
             while _absorb(node):
-                pass
-        RemoveUnusedNodesPass()(model)
+                found = True
+        if found:
+            RemoveUnusedNodesPass()(model)
 
 
 def _absorb(node: ir.Node) -> bool:

@@ -27,5 +27,5 @@ class RemoveLeftovers(Pass):
         """Until nothing is left."""
         from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-        rewrites.apply(model.graph, _RULES)
-        RemoveUnusedNodesPass()(model)
+        if rewrites.apply(model.graph, _RULES):
+            RemoveUnusedNodesPass()(model)

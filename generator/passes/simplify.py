@@ -26,5 +26,5 @@ class Simplify(Pass):
         """Until nothing is left."""
         from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-        rewrites.apply(model.graph, _RULES)
-        RemoveUnusedNodesPass()(model)
+        if rewrites.apply(model.graph, _RULES):
+            RemoveUnusedNodesPass()(model)
