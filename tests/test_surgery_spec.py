@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import graphs
@@ -14,6 +18,9 @@ import pytest
 from generator import graph as door
 from generator import lock, pbtxt
 from generator.cli import run
+from generator.load import load
+from generator.passes import Pass
+from generator.plugin import family
 
 SPEC = """\
 name: cut
@@ -83,7 +90,7 @@ def test_a_list_of_passes_is_built_and_said(tmp_path: Path, capsys: pytest.Captu
     assert any(v.shape == source.shape and np.allclose(v, source / 2) for v in graphs.constants(final).values())
     assert {n.op_type: [p.value for p in n.metadata_props] for n in final.graph.node}["Conv"] == ["conv_0"]
     assert [m["model"] for m in planned[0]["models"]] == ["cut"]
-    assert list(lock.read(tmp_path / "repo")["cut"].steps) == ["export", "passes", "surgery", "repository"]
+    assert set(lock.read(tmp_path / "repo")["cut"].steps) == {"export", "passes", "surgery", "repository"}
 
 
 def test_what_decides_the_passes_makes_them_stale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,3 +214,41 @@ def test_what_was_operated_is_served_and_verified(
     assert set(rungs) <= {(rung["name"], rung["against"]) for rung in found}
     assert found[-1]["name"] == "served"
     assert all(rung["ok"] and rung["result"]["compared"] for rung in found)
+
+
+def table() -> str:
+    """The rows of docs/surgery.md, from the classes."""
+    rows = []
+    for kind, cls in family("generator.passes").items():
+        assert issubclass(cls, Pass)
+        proven = "if said" if "same_results" in cls.model_fields else "yes" if cls.keeps_results else ""
+        rows.append(f"| `{kind}` | {(cls.__doc__ or '').splitlines()[0]} | {proven} |")
+    return "\n".join(rows)
+
+
+def test_the_documented_table_is_current(root: Path) -> None:
+    text = (root / "docs" / "surgery.md").read_text()
+    assert table() in text, f"put this into docs/surgery.md:\n{table()}"
+
+
+def test_every_documented_example_is_a_spec(root: Path, tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (root / "docs" / "surgery.md").read_text(), re.S)
+    kinds = set()
+    (tmp_path / "surgery_passes.py").write_text("")
+    (tmp_path / "detector.onnx").write_bytes(b"")
+    for block in blocks:
+        said = block if "surgery:" in block else f"name: a\ncheckpoint: {{kind: onnx, file: detector.onnx}}\nsurgery:\n{block}"
+        (tmp_path / "s.yaml").write_text(said)
+        kinds |= {step.kind for step in load(tmp_path / "s.yaml").surgery}
+    assert kinds == set(family("generator.passes")) - {"inference_mode"}
+    assert len(blocks) >= 6
+
+
+def test_the_example_is_built(root: Path, tmp_path: Path) -> None:
+    for name in ("surgery.yaml", "surgery_passes.py", "surgery_model.py"):
+        shutil.copy(root / "examples" / name, tmp_path)
+    subprocess.run([sys.executable, str(tmp_path / "surgery_model.py")], check=True, capture_output=True)
+    assert run(["build", str(tmp_path / "surgery.yaml"), "-o", str(tmp_path / "repo")]) == 0
+    final = door.load(tmp_path / "repo" / "operated" / "1" / "model.onnx")
+    assert graphs.ends(final) == "pixels UINT8[batch, 32, 32, 3] => logits FP32[batch, 10]"
+    assert not {"Slice", "BatchNormalization", "HardSwish", "Softplus"} & set(graphs.ops(final))
