@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from generator import sized
@@ -12,6 +12,7 @@ from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
 from generator.heads import Head
 from generator.load import line_of
+from generator.passes import Known
 from generator.picture import DTYPES, Picture, read
 from generator.postprocessing import label_names
 from generator.preprocessing import ENCODED
@@ -51,16 +52,32 @@ class Pipeline:
     spec: Spec
 
     @functools.cached_property
+    def source(self) -> Interface:
+        """The checkpoint's own inputs and outputs."""
+        return self.spec.checkpoint.interface()
+
+    @functools.cached_property
+    def operated(self) -> Interface:
+        """Inputs and outputs after the spec's own `surgery:`, before a size is set."""
+        known = Known(self.source.inputs, self.source.outputs, functools.cache(self.spec.checkpoint.tensors))
+        for index, step in enumerate(self.spec.surgery):
+            try:
+                known = step.interface(known)
+            except SurgeryError as error:
+                raise self.error(("surgery", index), f"{step.kind}: {error.message}", error.remedy) from None
+        return replace(self.source, inputs=known.inputs, outputs=known.outputs)
+
+    @functools.cached_property
     def raw(self) -> Interface:
-        """The checkpoint's own inputs and outputs; at `preprocess.size` where it leaves height and width free."""
-        found, pre = self.spec.checkpoint.interface(), self.spec.preprocess
+        """What head, NMS and preprocess build on: after surgery, at `preprocess.size` where height and width are free."""
+        found, pre = self.operated, self.spec.preprocess
         picture = read(found.inputs)
         if pre is None or pre.size is None or picture is None:
             return found
         if any(own not in (-1, said) for own, said in zip(picture.size, pre.size, strict=True)):
             what = f"size is {list(pre.size)}; the model takes {picture.tensor}"
             raise self.error(("preprocess", "size"), what, "leave size out: the model has its own, or export it for that one")
-        file, tensor = self.spec.checkpoint.onnx_file(), picture.sized(*pre.size)
+        file, tensor = None if self.spec.surgery else self.spec.checkpoint.onnx_file(), picture.sized(*pre.size)
         outputs = sized.outputs(file, tensor, found.outputs) if file else found.outputs
         return Interface((tensor,), outputs, found.head)
 

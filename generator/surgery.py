@@ -17,6 +17,26 @@ if TYPE_CHECKING:
     from generator.pipeline import Pipeline
 
 
+def edit(pipeline: Pipeline, exported: Path, edited: Path) -> dict[str, str]:
+    """The spec's own passes, in order; what each did, in words. Raises SurgeryError with the line of the pass that failed."""
+    from generator.proof import Prover
+
+    model, facts = checked(load(exported), "export"), {}
+    _same("the exported graph's outputs", interface(model)[1], pipeline.source.outputs)
+    prover = Prover(pipeline.spec.verify.bounds)
+    for index, step in enumerate(pipeline.spec.surgery):
+        try:
+            model, facts[f"{index + 1} {step.kind}:"] = prover.apply(step, model)
+        except SurgeryError as error:
+            said = pipeline.error(("surgery", index), error.message, error.remedy)
+            raise SurgeryError(said.message, said.remedy) from None
+    inputs, outputs = interface(model)
+    _same("the inputs after surgery", inputs, pipeline.operated.inputs)
+    _same("the outputs after surgery", outputs, pipeline.operated.outputs)
+    save(model, edited)
+    return facts
+
+
 def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
     """Write the final graph. Raises SurgeryError naming the step whose result is not valid, or not what the plan promised."""
     model = load(exported)
@@ -38,7 +58,7 @@ def _image_input(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     assert preprocess is not None
     height, width = picture.size
     return ImageInput(
-        input=picture.tensor.name, height=height, width=width, layout=picture.layout, dtype=picture.tensor.dtype,
+        input=picture.tensor.name, size=(height, width), model_layout=picture.layout,
         scale=preprocess.scale, mean=preprocess.mean, std=preprocess.std,
     ).run(model)  # fmt: skip
 

@@ -16,7 +16,7 @@ from generator.cli import cli
 from generator.spec import Spec, json_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-FAMILIES = ("frontends", "heads", "nms", "preprocessing", "postprocessing", "precisions", "backends")
+FAMILIES = ("frontends", "passes", "heads", "nms", "preprocessing", "postprocessing", "precisions", "backends")
 SECTIONS = ("serving", "config", "verify")
 
 

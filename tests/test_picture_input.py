@@ -73,7 +73,7 @@ def test_the_graph_normalises_as_the_formula(layout: Any, dtype: str) -> None:
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     mean, std = (1.0, 2.0, 3.0), (2.0, 4.0, 8.0)
-    made = ImageInput(input="x", height=4, width=5, layout=layout, dtype=dtype, scale=0.5, mean=mean, std=std).run(model)
+    made = ImageInput(input="x", size=(4, 5), model_layout=layout, scale=0.5, mean=mean, std=std).run(model)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), np.uint8)
     (found,) = ort.InferenceSession(made.SerializeToString()).run(None, {"pixels": pixels})
     wanted = pixels if dtype == "UINT8" else (pixels * 0.5 - np.array(mean)) / np.array(std)

@@ -26,10 +26,10 @@ def command(spec: Path, output: Path | None) -> None:
         raise SpecError(f"{spec}: a folder spec has its model already", "name the spec of a checkpoint")
     target = output or Path(f"{pipeline.spec.name}.onnx")
     _writable(target)
-    exported, final, _ = steps(pipeline)
+    *graphs, _ = steps(pipeline)
     with StepProgress() as progress:
         folder: Path | None = None
-        for step in (exported, final):
+        for step in graphs:
             progress(step, "")
             folder = ensure(step, pipeline, folder / "model.onnx" if folder else None)
             progress(step, "done")
