@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,6 +98,10 @@ class Builder:
         """Another name for a tensor."""
         self._tensors[new] = self._tensors.pop(old)
         self._tensors[new].name = new
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Make tensors of the graph its outputs, as they are."""
+        self.graph.outputs.extend(self._tensors[name] for name in names)
 
     def replace_input(self, old: str, new: Tensor) -> str:
         """A new graph input in place of `old`; returns its name. Connect the old one's consumers with `feed`."""

@@ -117,7 +117,7 @@ def _picture(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]], bounds: Bou
     for i, j in pairs:
         result.max_abs = max(result.max_abs, float(np.abs(a["det_boxes"][i] - b["det_boxes"][j]).max()))
         result.score = max(result.score, abs(float(a["det_scores"][i]) - float(b["det_scores"][j])))
-        for name in set(a) - _KNOWN:
+        for name in sorted(name for name in set(a) - _KNOWN if name.startswith("det_")):
             problem = _extra(name, a[name][i], b[name][j] if name in b else None, bounds)
             result.problems += [problem] if problem else []
         if "det_labels" in a and a["det_labels"][i] != b["det_labels"][j]:

@@ -32,6 +32,8 @@ class Candidates:
     #: What else belongs to each box and follows it through the selection; shapes without batch and boxes. One that is called
     #: `keypoints`, [points, 2 or more], has x and y in pixels of the model's input first, and is carried back to the picture.
     extras: tuple[Tensor, ...] = ()
+    #: Raw outputs that go through as they are, such as the prototypes of masks.
+    passed: tuple[Tensor, ...] = ()
 
     @property
     def pairs(self) -> int:

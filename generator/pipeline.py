@@ -144,7 +144,7 @@ class Pipeline:
             height, width = self._canvas()
             inputs = self.spec.preprocess.outputs(height, width)[:1]
         if self.spec.nms is not None and self.candidates is not None:
-            inputs, outputs = (*inputs, *self.spec.nms.inputs()), self.spec.nms.outputs(self.candidates)
+            inputs, outputs = (*inputs, *self.spec.nms.inputs()), self.spec.nms.served(self.candidates)
         return Part(self.spec.model_name, "model", inputs, outputs)
 
     @functools.cached_property

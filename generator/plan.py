@@ -97,7 +97,8 @@ def steps(pipeline: Pipeline) -> tuple[Step, ...]:
     edited = _edited(pipeline, made)
     cut = Step(name, "surgery", {
         **{step.name: step.key for step in edited or [made]},
-        **_said("head", pipeline.head and pipeline.head.model_dump(mode="json")),
+        **_said("head", pipeline.head and pipeline.head.model_dump(mode="json"), pipeline.head.files() if pipeline.head else ()),
+        **{f"file {path.name}": file_digest(path) for path in (pipeline.head.files() if pipeline.head else ())},
         **_said("nms", spec.nms and spec.nms.model_dump(mode="json")),
         **_said("preprocess", spec.preprocess and spec.preprocess.model_dump(mode="json")),
         **_said("precision", spec.precision.model_dump(mode="json")),

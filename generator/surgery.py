@@ -78,6 +78,7 @@ def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     for tensor in nms.inputs():
         build.input(tensor)
     nms.append(build, decoded, pipeline.candidates)
+    build.keep(tensor.name for tensor in pipeline.candidates.passed)
     return build.model()
 
 

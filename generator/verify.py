@@ -182,7 +182,9 @@ def _reference(pipeline: Pipeline, raw: Arrays) -> Arrays:
     """Raw outputs -> what the graph after surgery ought to give, in plain NumPy."""
     if pipeline.head is None or pipeline.spec.nms is None or pipeline.candidates is None:
         return raw
-    return pipeline.spec.nms.reference(pipeline.head.reference(pipeline.image, raw), pipeline.candidates)
+    answers = pipeline.head.reference(pipeline.image, raw)
+    passed = {tensor.name: raw[tensor.name] for tensor in pipeline.candidates.passed}
+    return {**pipeline.spec.nms.reference(answers, pipeline.candidates), **passed}
 
 
 def _final(pipeline: Pipeline, repository: Path, sample: Sample, expected: Arrays) -> Comparison:

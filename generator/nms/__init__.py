@@ -68,6 +68,10 @@ class Nms(Plugin):
             *(Tensor(f"det_{extra.name}", extra.dtype, (k, *extra.shape)) for extra in candidates.extras),
         )
 
+    def served(self, candidates: Candidates) -> tuple[Tensor, ...]:
+        """All that the model gives: the outputs, and what goes through."""
+        return (*self.outputs(candidates), *candidates.passed)
+
     def check(self, candidates: Candidates) -> None:
         """Raise SurgeryError where there are fewer candidates than K, or the strategy cannot do what is asked."""
         if self.max_detections > candidates.pairs:

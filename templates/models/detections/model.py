@@ -4,7 +4,7 @@ Inputs `num_dets` INT32[batch, 1], `det_boxes` FP32[batch, K, 4] (x1, y1, x2, y2
 `det_classes` INT32[batch, K], `geometry` FP32[batch, 6] (see image/model.py). Outputs the same without `geometry`,
 boxes in the original's pixels and inside it, and `det_labels` BYTES[batch, K].
 Rows from `num_dets` on are zero, their labels empty. Further inputs `det_NAME` [batch, K, ...] go through; `det_keypoints`
-[batch, K, points, 2 or more] come back to the original's pixels, too.
+[batch, K, points, 2 or more] come back to the original's pixels, too. Other names are no rows of boxes and stay as they are.
 """
 
 from __future__ import annotations
@@ -41,13 +41,18 @@ def original(tensors: Arrays, labels: np.ndarray[Any, Any]) -> Arrays:
     if _POINTS in more:
         more[_POINTS] = _points(more[_POINTS], place[:, None, None])
     return {
-        **{name: np.where(valid.reshape(*valid.shape, *[1] * (values.ndim - 2)), values, 0) for name, values in more.items()},
+        **{name: _filled(values, valid) if name.startswith("det_") else values for name, values in more.items()},
         "num_dets": count,
         "det_boxes": boxes.astype(np.float32),
         "det_scores": np.where(valid, tensors["det_scores"], 0).astype(np.float32),
         "det_classes": classes,
         "det_labels": _labelled(classes, valid, labels),
     }
+
+
+def _filled(values: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Zero in the rows that are not counted."""
+    return np.where(valid.reshape(*valid.shape, *[1] * (values.ndim - 2)), values, 0)
 
 
 def _points(points: np.ndarray[Any, Any], place: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
