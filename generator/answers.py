@@ -105,11 +105,7 @@ def _detections(model: str, arrays: Arrays) -> Detections:
     boxes, scores, classes = (arrays[name][:count] for name in DETECTION_OUTPUTS[1:])
     labels = arrays.get("det_labels")
     known = {*DETECTION_OUTPUTS, "det_labels", *(name for name in arrays if not name.startswith("det_"))}
-    extras = {
-        name.removeprefix("det_"): values[:count]
-        for name, values in arrays.items()
-        if name not in known and name.startswith("det_")
-    }
+    extras = {name.removeprefix("det_"): values[:count] for name, values in arrays.items() if name not in known}
     return Detections(boxes, scores, classes, _labels(labels if labels is None else labels[:count], classes), extras)
 
 

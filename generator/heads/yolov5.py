@@ -134,7 +134,7 @@ class Yolov5(Head):
         return found if len(found) == len(outputs) else None
 
     def _constants(self, image: Tensor) -> tuple[NDArray[np.float32], ...]:
-        """Numbers of the cells [1, boxes, 2], strides [1, boxes, 1], anchors [1, boxes, 2]; anchors before cells, as in the table."""
+        """Cells [1, boxes, 2], strides [1, boxes, 1] and anchors [1, boxes, 2]: all cells of an anchor, then the next."""
         parts = []
         for grid, anchors, stride in zip(self._maps(image), self.anchors, self.strides, strict=True):
             numbers, strides = cells.places([grid], [stride])
@@ -145,7 +145,7 @@ class Yolov5(Head):
     def _expected(self, image: Tensor) -> str:
         width = 5 + self.classes
         if len(self.anchors) != len(self.strides):
-            return f"one decoded [batch, boxes, {width}]; for raw levels say `anchors`, a list for each of {len(self.strides)} strides"
+            return f"one decoded [batch, boxes, {width}]; of raw levels say `anchors`, a list a stride ({len(self.strides)})"
         levels = (f"[batch, {len(a)}, {r}, {c}, {width}]" for a, (r, c) in zip(self.anchors, self._maps(image), strict=True))
         return f"{' and '.join(levels)} (or [batch, anchors * {width}, rows, columns]), or one decoded [batch, boxes, {width}]"
 
