@@ -30,6 +30,8 @@ _SURGERY = (
         "picture.py",
         "passes/image_input.py",
         "passes/fold_constants.py",
+        "passes/set_opset.py",
+        "proof.py",
         "tensors.py",
         "detection.py",
         "selection.py",

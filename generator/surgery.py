@@ -9,12 +9,17 @@ from generator.errors import SurgeryError
 from generator.graph import checked, interface, load, save
 from generator.passes.fold_constants import FoldConstants
 from generator.passes.image_input import ImageInput
+from generator.passes.set_opset import SetOpset, opset
 from generator.tensors import Tensor
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
     from generator.pipeline import Pipeline
+
+
+#: The opset of what heads and NMS append.
+_OPSET = 18
 
 
 def edit(pipeline: Pipeline, exported: Path, edited: Path) -> dict[str, str]:
@@ -44,6 +49,7 @@ def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
     if pipeline.spec.preprocess is not None:
         model = checked(_image_input(pipeline, model), "image_input")
     if pipeline.head is not None:
+        model = _recent(pipeline, model)
         model = checked(_detector(pipeline, model), f"head {pipeline.head.kind} and nms")
     model = checked(FoldConstants().run(model), "fold_constants")
     model = checked(pipeline.spec.precision.apply(model), f"precision {pipeline.spec.precision.kind}")
@@ -51,6 +57,15 @@ def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
     _same("the final graph's inputs", inputs, pipeline.model.inputs)
     _same("the final graph's outputs", outputs, pipeline.model.outputs)
     save(model, final)
+
+
+def _recent(pipeline: Pipeline, model: ModelProto) -> ModelProto:
+    """With operators of the version that heads and NMS are made of; proven where it had to be brought there."""
+    from generator.proof import Prover
+
+    if opset(model) >= _OPSET:
+        return model
+    return Prover(pipeline.spec.verify.bounds).apply(SetOpset(version=_OPSET), model)[0]
 
 
 def _image_input(pipeline: Pipeline, model: ModelProto) -> ModelProto:
