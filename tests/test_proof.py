@@ -142,6 +142,24 @@ def test_a_free_size_is_tried_until_the_graph_runs() -> None:
     assert "same results" in said
 
 
+def test_a_batch_that_stands_elsewhere_too_has_the_same_size() -> None:
+    said = apply(
+        "t = Transpose<perm = [1, 0, 2]>(s) u = ReduceSum<keepdims = 0>(t, axis) v = Add(u, x) y = Mul(v, w)",
+        lambda model: model.graph.node[3].input.reverse(),
+        "float[n, 4] x, float[2, n, 4] s => float[n, 4] y", axis=np.array([1]), w=np.float32(2),
+    )  # fmt: skip
+    assert "same results, 16 values in batches of 1 and 3" in said
+
+
+def test_what_inference_and_encodings_write_is_no_change() -> None:
+    body = """
+        c = Constant<value = bool named {1}>()
+        y = If(c) <then_branch = g1 () => (float[d, e] p) { i = Relu(x) p = Neg(i) }, else_branch = g2 () => (float[f, g] q) { q = Neg(x) }>
+    """
+    model = door.checked(graphs.model("float[b, 4] x => float[unk__7, 4] y", body), "before")
+    assert Prover(Bounds()).apply(made("remove_leftovers"), model) == (model, "nothing to do")
+
+
 def test_a_branch_is_checked_like_the_rest(tmp_path: Path) -> None:
     body = """
         yes = ReduceMax<keepdims = 0>(x) zero = Constant<value_float = 0.0>() c = Greater(yes, zero)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import graphs
@@ -94,14 +95,14 @@ def test_a_list_of_passes_is_built_and_said(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_what_decides_the_passes_makes_them_stale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path)
+    path, now = write(tmp_path), time.time_ns()  # what the cache does not know
     assert run(["build", str(path), "-o", str(tmp_path / "repo")]) == 0
     capsys.readouterr()
     assert run(["build", str(path), "-o", str(tmp_path / "repo")]) == 0
     assert "nothing to do" in capsys.readouterr().out
     for change, reason in (
-        (lambda: (tmp_path / "mine.py").write_text(MINE + "\n# another thought\n"), "changed: sources"),
-        (lambda: path.write_text(path.read_text().replace("0.02", "0.03")), "changed: surgery"),
+        (lambda: (tmp_path / "mine.py").write_text(MINE + f"\n# another thought at {now}\n"), "changed: sources"),
+        (lambda: path.write_text(path.read_text().replace("0.02", f"0.02{now % 10**9:09}")), "changed: surgery"),
     ):
         change()  # type: ignore[no-untyped-call]
         assert run(["plan", str(path), "-o", str(tmp_path / "repo")]) == 0
