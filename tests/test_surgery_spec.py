@@ -199,7 +199,7 @@ def test_a_custom_node_is_said_to_be_unchecked(tmp_path: Path, capsys: pytest.Ca
             [("exported ONNX", "onnxruntime, not optimised"), ("after surgery", "graph after the passes + reference")],
         ),
         (
-            "- kind: remove_leftovers\n",
+            "- kind: remove_leftovers\n- {kind: rename, names: {x: images, boxes: big}}\n",
             [("after the passes", "onnxruntime, not optimised"), ("served", "onnxruntime, not optimised + reference")],
         ),
     ],
