@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
-from generator.onnx_diff import Diff, Side, changes, label, reads, tensor
+from generator.diff_ends import tensor
+from generator.onnx_diff import Diff, Side, changes, label, reads
 
 #: A picture shows at most so many boxes; one with more says how many changes it leaves out.
 MAX_BOXES = 150

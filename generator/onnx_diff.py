@@ -13,26 +13,15 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import onnx
-from onnx import numpy_helper
+
+from generator.diff_ends import Entry, constants, content, ends, opsets, shape
 
 Node = onnx.NodeProto
 #: Where a tensor comes from: (node index, output index), or the name of an input or constant.
 Source = tuple[int, int] | str
 
 _SHOWN = 60
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One difference. `status` is added, removed, changed or renamed; `details` says what changed."""
-
-    kind: str  # node, initialiser, input, output, opset
-    status: str
-    name: str
-    op: str = ""
-    details: tuple[str, ...] = ()
 
 
 @dataclass
@@ -102,96 +91,14 @@ def _outer(graph: onnx.GraphProto) -> Iterator[str]:
 def diff(one: onnx.ModelProto, two: onnx.ModelProto) -> Diff:
     """Compare two models; external data must be loaded for their values to count."""
     before, after = Side(one), Side(two)
-    inputs, found_inputs = _ends("input", before.inputs, after.inputs)
-    constants, found_constants = _constants(before, after)
-    same = {**inputs, **constants}
+    inputs, found_inputs = ends("input", before.inputs, after.inputs)
+    same_constants, found_constants = constants(before, after)
+    same = {**inputs, **same_constants}
     pairs = _matched(before, after, same)
-    entries = [*_opsets(one, two), *found_inputs]
-    entries += _ends("output", {o.name: o for o in one.graph.output}, {o.name: o for o in two.graph.output})[1]
+    entries = [*opsets(one, two), *found_inputs]
+    entries += ends("output", {o.name: o for o in one.graph.output}, {o.name: o for o in two.graph.output})[1]
     entries += [*_nodes(before, after, pairs, same), *found_constants]
     return Diff(before, after, pairs, same, entries)
-
-
-def tensor(value: onnx.ValueInfoProto) -> str:
-    """`FP32[batch, 4]`, with the names that the model gives to free dimensions."""
-    kind = value.type.tensor_type
-    dims = [d.dim_param or ("?" if not d.HasField("dim_value") else str(d.dim_value)) for d in kind.shape.dim]
-    return f"{onnx.TensorProto.DataType.Name(kind.elem_type)}[{', '.join(dims)}]"
-
-
-def _ends(
-    kind: str, one: Mapping[str, onnx.ValueInfoProto], two: Mapping[str, onnx.ValueInfoProto]
-) -> tuple[dict[str, str], list[Entry]]:
-    """Inputs or outputs: by name, then by place where type and shape agree."""
-    same = {name: name for name in one if name in two}
-    left = [name for name in two if name not in same]
-    entries = []
-    for name in [n for n in one if n not in same]:
-        partner = next((other for other in left if tensor(one[name]) == tensor(two[other])), None)
-        if partner is None:
-            entries.append(Entry(kind, "removed", name, tensor(one[name])))
-            continue
-        left.remove(partner)
-        same[name] = partner
-        entries.append(Entry(kind, "renamed", partner, tensor(two[partner]), (f"was {name}",)))
-    for a, b in same.items():
-        if tensor(one[a]) != tensor(two[b]):
-            entries.append(Entry(kind, "changed", b, tensor(two[b]), (f"was {tensor(one[a])}",)))
-    return same, entries + [Entry(kind, "added", name, tensor(two[name])) for name in left]
-
-
-def _content(init: onnx.TensorProto) -> tuple[Hashable, ...]:
-    if init.external_data and init.data_location == onnx.TensorProto.EXTERNAL:
-        data: bytes = repr([(e.key, e.value) for e in init.external_data]).encode()
-    else:
-        data = init.raw_data or numpy_helper.to_array(init).tobytes()
-    return (init.data_type, tuple(init.dims), hashlib.sha256(data).hexdigest())
-
-
-def _constants(before: Side, after: Side) -> tuple[dict[str, str], list[Entry]]:
-    """Initialisers: by name, then by content."""
-    one, two = ({n: _content(i) for n, i in side.constants.items()} for side in (before, after))
-    same = {name: name for name in one if name in two}
-    left = {name for name in two if name not in same}
-    entries = []
-    for name in [n for n in one if n not in same]:
-        partner = next((other for other in two if other in left and two[other] == one[name]), None)
-        if partner is None:
-            entries.append(Entry("initialiser", "removed", name, _shape(before.constants[name])))
-            continue
-        left.discard(partner)
-        same[name] = partner
-        entries.append(Entry("initialiser", "renamed", partner, _shape(after.constants[partner]), (f"was {name}",)))
-    for a, b in same.items():
-        if one[a] != two[b]:
-            said = _values(before.constants[a], after.constants[b])
-            entries.append(Entry("initialiser", "changed", b, _shape(after.constants[b]), said))
-    return same, entries + [Entry("initialiser", "added", n, _shape(after.constants[n])) for n in two if n in left]
-
-
-def _shape(init: onnx.TensorProto) -> str:
-    return f"{onnx.TensorProto.DataType.Name(init.data_type)}[{', '.join(map(str, init.dims))}]"
-
-
-def _values(one: onnx.TensorProto, two: onnx.TensorProto) -> tuple[str, ...]:
-    if _shape(one) != _shape(two):
-        return (f"was {_shape(one)}",)
-    if one.external_data or two.external_data:
-        return ("its data lie elsewhere",)
-    a, b = numpy_helper.to_array(one), numpy_helper.to_array(two)
-    if a.size == 1:
-        return (f"was {a.reshape(-1)[0]}, is {b.reshape(-1)[0]}",)
-    count = f"{np.count_nonzero(a != b):,} of {a.size:,} values"
-    if a.dtype.kind not in "fiu":
-        return (f"{count} differ",)
-    return (f"{count} differ, by {np.abs(a.astype(np.float64) - b.astype(np.float64)).max():.3g} at most",)
-
-
-def _opsets(one: onnx.ModelProto, two: onnx.ModelProto) -> list[Entry]:
-    a, b = ({o.domain or "ai.onnx": o.version for o in model.opset_import} for model in (one, two))
-    found = [Entry("opset", "removed", d, str(v)) for d, v in a.items() if d not in b]
-    found += [Entry("opset", "changed", d, str(b[d]), (f"was {v}",)) for d, v in a.items() if d in b and b[d] != v]
-    return found + [Entry("opset", "added", d, str(v)) for d, v in b.items() if d not in a]
 
 
 def attributes(node: Node) -> dict[str, Any]:
@@ -202,7 +109,7 @@ def attributes(node: Node) -> dict[str, Any]:
 def _attribute(attribute: onnx.AttributeProto) -> Any:
     if attribute.type in (onnx.AttributeProto.TENSOR, onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
         if attribute.HasField("t"):
-            return f"{_shape(attribute.t)} {_content(attribute.t)[2]!s:.8}"
+            return f"{shape(attribute.t)} {content(attribute.t)[2]!s:.8}"
         return f"graph {hashlib.sha256(attribute.SerializeToString(deterministic=True)).hexdigest():.8}"
     value = onnx.helper.get_attribute_value(attribute)
     if isinstance(value, bytes):

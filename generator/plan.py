@@ -41,17 +41,10 @@ _SURGERY = (
 _PASSES = (
     ("onnx", "onnx-ir", "onnxscript", "onnx-graphsurgeon", "onnxruntime", "numpy"),
     (
-        "surgery.py",
-        "proof.py",
-        "editing.py",
-        "nearest.py",
-        "graph.py",
-        "builder.py",
-        "compare.py",
-        "passes/__init__.py",
-        "tensors.py",
+        "surgery.py", "proof.py", "change.py", "editing.py", "matching.py", "rewrites.py", "nearest.py", "user_code.py",
+        "graph.py", "builder.py", "compare.py", "passes/__init__.py", "tensors.py",
     ),
-)
+)  # fmt: skip
 _REPOSITORY = (
     ("tritonclient", "protobuf", "jinja2"),
     (

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from generator import compare, graph
+from generator.change import all_nodes, difference, is_custom, same, there, tidy
 from generator.compare import Comparison
 from generator.errors import SurgeryError
 from generator.passes import Arrays, Pass
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Rows of the two batches; and what a free dimension other than the batch is tried with until the graph runs.
 ROWS = (1, 3)
-SIZES = (8, 32, 224, 1)
+SIZES = (8, 32, 224, 512, 1)
 #: A result in FP16 cannot be better than a few of its own steps.
 _STEPS = 4
 _UNPROVEN = "NOT CHECKED: "
@@ -100,20 +100,20 @@ class Prover:
 
     def _once(self, step: Pass, before: tuple[ModelProto, Any], after: tuple[ModelProto, Any], rows: int) -> Comparison:
         """One batch. Inputs are tried until the graph before runs and says something finite."""
-        reason = "it has no inputs that it accepts"
+        reason = ""
         for size in SIZES if _free(after[0]) else SIZES[:1]:
             for uniform in (False, True):
                 feeds = inputs(before[0], after[0], rows, size, uniform)
                 try:
                     wanted = step.expected(_Before(before[1], inputs(before[0], before[0], rows, size, uniform)), feeds)
                 except UncheckedError as error:
-                    reason = str(error)
+                    reason = reason or str(error)
                     continue
                 if any(np.isfinite(values).any() for values in wanted.values() if _is_float(values)) or not any(
                     _is_float(values) for values in wanted.values()
                 ):
                     return self._judge(wanted, _after(after[1], feeds))
-                reason = "all it answers is NaN or infinite"
+                reason = reason or "all it answers is NaN or infinite"
         raise UncheckedError(f"the graph before cannot be run: {reason}")
 
     def _judge(self, wanted: Arrays, found: Arrays) -> Comparison:
@@ -145,88 +145,6 @@ def _probed(model: ModelProto, names: Iterable[str]) -> ModelProto:
     return probed
 
 
-def tidy(model: ModelProto) -> ModelProto:
-    """Declare every domain that is used; forget shapes that inference finds again, so that only custom operators' stay."""
-    declared = {o.domain for o in model.opset_import} | {f.domain for f in model.functions}
-    nodes = list(all_nodes(model.graph))
-    for domain in dict.fromkeys(n.domain for n in nodes if n.domain and n.domain not in declared):
-        model.opset_import.add(domain=domain, version=1)
-    unknown = {name for node in nodes if _is_custom(node, model) for name in node.output}
-    kept = [value for value in model.graph.value_info if value.name in unknown]
-    del model.graph.value_info[:]
-    model.graph.value_info.extend(kept)
-    return model
-
-
-def _is_custom(node: onnx.NodeProto, model: ModelProto) -> bool:
-    """An operator that neither ONNX nor the model's own functions define."""
-    if any((f.domain, f.name) == (node.domain, node.op_type) for f in model.functions):
-        return False
-    return not onnx.defs.has(node.op_type, domain=node.domain)
-
-
-def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Every node, those of subgraphs included."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else list(attribute.graphs):
-                yield from all_nodes(inner)
-
-
-def there(model: ModelProto) -> str:
-    """`Conv 12, Relu 11, ...`: what the graph is made of."""
-    return ", ".join(f"{op} {count}" for op, count in Counter(n.op_type for n in all_nodes(model.graph)).most_common(12))
-
-
-def difference(before: ModelProto, after: ModelProto) -> str:
-    """`12 -> 10 nodes (Identity -2)`."""
-    one, two = (Counter(n.op_type for n in all_nodes(m.graph)) for m in (before, after))
-    changed = [f"{op} {two[op] - one[op]:+d}" for op in sorted({*one, *two}) if one[op] != two[op]]
-    return f"{one.total()} -> {two.total()} nodes" + (f" ({', '.join(changed)})" if changed else "")
-
-
-def same(one: ModelProto, two: ModelProto) -> bool:
-    """Do both say the same, apart from documentation and the shapes of inner tensors?"""
-    return _essence(one) == _essence(two)
-
-
-def _essence(model: ModelProto) -> bytes:
-    """In onnx_ir's way of writing, which is the same for fields that are empty and fields that are not there."""
-    import onnx_ir
-
-    essence = onnx_ir.to_proto(onnx_ir.from_proto(model))
-    for value in (*essence.graph.input, *essence.graph.output):
-        value.ClearField("doc_string")
-    for field in ("value_info", "doc_string", "name"):
-        essence.graph.ClearField(field)
-    for field in ("producer_name", "producer_version", "doc_string", "metadata_props"):
-        essence.ClearField(field)
-    for node in essence.graph.node:
-        node.ClearField("doc_string")
-        attributes = sorted(node.attribute, key=lambda a: a.name)
-        texts = [a.SerializeToString(deterministic=True) for a in attributes]
-        del node.attribute[:]
-        for text in texts:
-            node.attribute.add().ParseFromString(text)
-    return _sorted(essence)
-
-
-def _sorted(essence: ModelProto) -> bytes:
-    """Initialisers by name and in one encoding; their order says nothing."""
-    import hashlib
-
-    weights = []
-    for init in essence.graph.initializer:
-        data = init.raw_data or (b"" if init.external_data else onnx.numpy_helper.to_array(init).tobytes())
-        place = [e.value for e in init.external_data]
-        weights.append((init.name, init.data_type, tuple(init.dims), hashlib.sha256(data).hexdigest(), place))
-    essence.graph.ClearField("initializer")
-    opsets = sorted((o.domain, o.version) for o in essence.opset_import)
-    essence.ClearField("opset_import")
-    return essence.SerializeToString(deterministic=True) + repr((sorted(weights), opsets)).encode()
-
-
 def _copy(model: ModelProto) -> ModelProto:
     return copy.deepcopy(model)
 
@@ -238,8 +156,16 @@ def inputs(before: ModelProto, after: ModelProto, rows: int, size: int, uniform:
     found = {}
     for tensor in graph.interface(after)[0]:
         shape = _dims(tensor, earlier.get(tensor.name, tensor), rows, size)
+        shape = [rows if batch else dim for dim, batch in zip(shape, _batches(after)[tensor.name], strict=True)]
         found[tensor.name] = values(random, tensor.dtype, shape, uniform)
     return found
+
+
+def _batches(model: ModelProto) -> dict[str, list[bool]]:
+    """For each input which axes bear the name of a batch, which may stand elsewhere too: `state [2, batch, 128]`."""
+    dims = {value.name: list(value.type.tensor_type.shape.dim) for value in model.graph.input}
+    names = {d[0].dim_param for d in dims.values() if d} - {""}
+    return {name: [dim.dim_param in names for dim in axes] for name, axes in dims.items()}
 
 
 def _dims(tensor: Tensor, earlier: Tensor, rows: int, size: int) -> list[int]:
@@ -306,7 +232,7 @@ def _loaded(step: Pass, model: ModelProto) -> Any:
 
 
 def _custom(model: ModelProto) -> str:
-    return ", ".join(sorted({f"{n.domain}::{n.op_type}" for n in all_nodes(model.graph) if _is_custom(n, model)}))
+    return ", ".join(sorted({f"{n.domain}::{n.op_type}" for n in all_nodes(model.graph) if is_custom(n, model)}))
 
 
 def _run(session: Any, feeds: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,15 +90,22 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
 def _edited(pipeline: Pipeline, path: Path, sample: Sample, source: Arrays) -> tuple[Arrays, Comparison | None]:
     """What the rungs above are held against, and how far the spec's own passes are from the checkpoint.
 
-    Passes that keep results, inputs and outputs leave the checkpoint's answer as the measure; after others it is that of the
-    graph that they made: what they change is the user's will, and the build compared what can be compared.
+    Passes that keep results, and inputs and outputs apart from their names, leave the checkpoint's answer as the measure. After
+    others it is that of the graph that they made: what they change is the user's will, and the build compared what it could.
     """
     found = graph.run(graph.session(path, optimise=False), {pipeline.raw.inputs[0].name: sample.raw})
-    same = (pipeline.raw.inputs, pipeline.raw.outputs) == (pipeline.source.inputs, pipeline.source.outputs)
+    raw, own = pipeline.raw, pipeline.source
+    same = _kinds(raw.inputs) == _kinds(own.inputs) and _kinds(raw.outputs) == _kinds(own.outputs)
     if not same or not all(step.compared() for step in pipeline.spec.surgery):
         return found, None
     bounds = pipeline.spec.verify.bounds
-    return source, compare.tensors(source, found, bounds.absolute, bounds.relative)
+    renamed = {new.name: source[old.name] for new, old in zip(raw.outputs, own.outputs, strict=True)}
+    return renamed, compare.tensors(renamed, found, bounds.absolute, bounds.relative)
+
+
+def _kinds(tensors: tuple[Tensor, ...]) -> list[tuple[object, ...]]:
+    """Types and shapes, without names."""
+    return [(t.dtype, t.shape, t.batched) for t in tensors]
 
 
 def _pictures(pipeline: Pipeline, repository: Path) -> tuple[Sample, Comparison]:
@@ -137,9 +144,7 @@ def _random(pipeline: Pipeline) -> Sample:
 
 def _for_source(pipeline: Pipeline, raw: NDArray[Any]) -> NDArray[Any]:
     """The checkpoint's input: the same, or values of its own where the spec's surgery gave the model another input."""
-    same = [(t.dtype, t.shape, t.batched) for t in pipeline.operated.inputs] == [
-        (t.dtype, t.shape, t.batched) for t in pipeline.source.inputs
-    ]
+    same = _kinds(pipeline.operated.inputs) == _kinds(pipeline.source.inputs)
     return raw if same else _values(pipeline, pipeline.source.inputs)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from generator import graph as door
-from generator.proof import all_nodes
+from generator.change import all_nodes
 
 
 def model(signature: str, body: str, opset: int = 18, **constants: Any) -> onnx.ModelProto:

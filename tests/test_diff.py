@@ -163,6 +163,13 @@ def test_the_pictures(tmp_path: Path) -> None:
     assert abs(float(svg.attrib["width"]) * 2 - picture.width) <= 2
 
 
+def test_a_picture_leaves_out_what_follows_from_constants_alone() -> None:
+    constants = "k = Constant<value_float = 2.0>() l = Exp(k)"
+    one, two = graphs.model(XY, "y = Relu(x)"), graphs.model(XY, f"{constants} t = Mul(x, l) y = Relu(t)")
+    titles = {box.title for piece in scene(diff(one, two)).pieces for box in piece.boxes.values()}
+    assert titles == {"x", "Mul", "Relu"}
+
+
 def test_nothing_in_a_picture_overlaps() -> None:
     wide = " ".join(f"a{i} = Relu(x) c{i} = Neg(a{i})" for i in range(6))
     one = graphs.model(XY, f"{wide} s = Sum(c0, c1, c2, c3, c4, c5) y = Abs(s)")

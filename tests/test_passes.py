@@ -208,7 +208,8 @@ def test_every_pass_is_in_the_table() -> None:
 #: (pass, graph, settings, constants): nothing here may change, so a pass that is told `required: false` says so.
 UNTOUCHED: list[tuple[str, tuple[str, str], dict[str, Any]]] = [
     ("simplify", (XY, "y = Mul(x, w)"), {"w": np.array([1, 1, 1, 2], np.float32)}),
-    ("simplify", ("float[4] x => float[1, 4] y", "y = Mul(x, w)"), {"w": np.ones((1, 4), np.float32)}),  # widens x
+    ("simplify", ("float[4] x => float[1, 4] y", "a = Mul(x, w) y = Relu(a)"), {"w": np.ones((1, 4), np.float32)}),  # widens x
+    ("fuse_affine", (PICTURE + " => float[b, 4, 6, 6] y", "t = Conv(x, w) a = Mul(t, k) c = Relu(t) y = Add(a, c)"), {"w": CONV["w"], "k": weights(4, 1, 1)}),
     ("simplify", (XY, "y = Sub(zero, x)"), {"zero": np.float32(0)}),
     ("simplify", (XY, "y = Div(one, x)"), {"one": np.float32(1)}),
     ("simplify", (XY, "y = Mul(x, zero)"), {"zero": np.float32(0)}),  # NaN times zero is NaN

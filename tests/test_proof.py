@@ -142,6 +142,43 @@ def test_a_free_size_is_tried_until_the_graph_runs() -> None:
     assert "same results" in said
 
 
+def test_a_domain_is_declared_and_what_a_custom_node_gives_stays_known() -> None:
+    def plug(model: onnx.ModelProto) -> None:
+        node = onnx.helper.make_node("Plug", ["x"], ["p"], domain="new.domain")
+        model.graph.node.insert(0, node)
+        model.graph.node[1].input[0] = "p"
+        model.graph.value_info.append(onnx.helper.make_tensor_value_info("p", 1, ["b", 4]))
+
+    def later(model: onnx.ModelProto) -> None:
+        model.graph.node[1].op_type = "Neg"
+
+    model, prover = door.checked(graphs.model(XY, "t = Relu(x) y = Abs(t)"), "before"), Prover(Bounds())
+    for change in (plug, later):
+        model, said = prover.apply(Liar(change=change), model)
+        assert "NOT CHECKED" in said
+        assert {("new.domain", 1)} <= {(o.domain, o.version) for o in model.opset_import}
+        assert [str(door.inner(model)[name]) for name in ("p", "t")] == ["p FP32[batch, 4]", "t FP32[batch, 4]"]
+
+
+def test_a_batch_that_stands_elsewhere_too_has_the_same_size() -> None:
+    said = apply(
+        "t = Transpose<perm = [1, 0, 2]>(s) u = ReduceSum<keepdims = 0>(t, axis) v = Add(u, x) y = Mul(v, w)",
+        lambda model: model.graph.node[3].input.reverse(),
+        "float[n, 4] x, float[2, n, 4] s => float[n, 4] y", axis=np.array([1]), w=np.float32(2),
+    )  # fmt: skip
+    assert "same results, 16 values in batches of 1 and 3" in said
+
+
+def test_what_inference_and_encodings_write_is_no_change() -> None:
+    body = """
+        c = Constant<value = bool named {1}>()
+        y = If(c) <then_branch = g1 () => (float[d, e] p) { i = Relu(x) p = Neg(i) },
+                   else_branch = g2 () => (float[f, g] q) { q = Neg(x) }>
+    """
+    model = door.checked(graphs.model("float[b, 4] x => float[unk__7, 4] y", body), "before")
+    assert Prover(Bounds()).apply(made("remove_leftovers"), model) == (model, "nothing to do")
+
+
 def test_a_branch_is_checked_like_the_rest(tmp_path: Path) -> None:
     body = """
         yes = ReduceMax<keepdims = 0>(x) zero = Constant<value_float = 0.0>() c = Greater(yes, zero)
