@@ -14,6 +14,7 @@ from head_graphs import Arrays, image
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from generator import plugin_nodes
 from generator.detection import Answers
 from generator.errors import SurgeryError
 from generator.heads import Head
@@ -390,6 +391,18 @@ def test_the_fused_decoder_gets_deltas_that_it_decodes_to_the_same_boxes(name: s
     given = CASES[name]
     made, raw = head(given.kind, **given.said), given.raw(2)
     np.testing.assert_allclose(head_graphs.fused(made, image(), raw), made.reference(image(), raw).boxes, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["ssd, maps", "retinanet, efficientdet"])
+def test_the_plugins_fused_decoder_keeps_the_same_boxes(name: str) -> None:
+    given = CASES[name]
+    made, raw = head(given.kind, **given.said), given.raw(2)
+    strategy = nms("efficient_nms_trt", score_threshold=0.6, max_detections=12, fused_decoder=True)
+    found = plugin_nodes.run(head_graphs.model(made, strategy, raw, image()), raw)
+    wanted = strategy.reference(made.reference(image(), raw), made.candidates(image(), head_graphs.outputs(raw)))
+    assert found["num_dets"].min() > 3
+    for key, values in wanted.items():
+        np.testing.assert_allclose(found[key], np.asarray(values, float), rtol=1e-4, atol=1e-2, err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["retinanet, maps", "centernet", "detr", "boxes, channels first", "ssd, blazeface"])

@@ -40,7 +40,7 @@ def maps(image: int, strides: tuple[int, ...], channels: dict[str, int]) -> dict
 
 
 P3_P7 = (8, 16, 32, 64, 128)
-BLAZEFACE = {"boxes": (896, 16), "scores": (896, 1)}
+BLAZEFACE: dict[str, tuple[int, ...]] = {"boxes": (896, 16), "scores": (896, 1)}
 #: size, outputs, labels, how many fit of each kind.
 TABLE: list[tuple[int, dict[str, Any], int, dict[str, int]]] = [
     (128, BLAZEFACE, 0, {"ssd": 1}),

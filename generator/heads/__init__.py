@@ -32,7 +32,7 @@ class Head(Plugin):
     #: Does the head give at most one box a thing, so that nothing needs suppressing?
     needs_nms: ClassVar[bool] = True
 
-    classes: Annotated[int, Field(ge=1, description="Number of classes.")]
+    classes: Annotated[int, Field(ge=1, description="Number of classes, a background among them.")]
 
     @classmethod
     def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Self]:  # noqa: ARG003 -- a head looks at what it needs

@@ -29,7 +29,7 @@ class Boxes(Head):
     """
 
     kind: Literal["boxes"] = "boxes"
-    proven_by: ClassVar[str] = "torchvision's `box_convert`, for the formats; torch's sigmoid and softmax"
+    proven_by: ClassVar[str] = "torchvision's `box_convert` (but `yxyx`), torch's sigmoid and softmax"
     sources: ClassVar[tuple[str, ...]] = ("../raw_outputs.py", "../box_formats.py")
 
     boxes: Annotated[Names, Field(max_length=1, description="The output with the boxes; left out: found by shape.")] = ()

@@ -16,16 +16,16 @@ from generator.raw_outputs import Grid
 from generator.tensors import Tensor
 
 
-class Level(Model):
+class AnchorLevel(Model):
     """The anchors of one feature map."""
 
     stride: Annotated[float, Field(gt=0, description="Pixels between cells.")]
     sizes: Annotated[tuple[float, ...], Field(min_length=1, description="Sides of the anchors of aspect ratio 1, in pixels.")]
 
 
-def _published(base: float = 4) -> tuple[Level, ...]:
+def _published(base: float = 4) -> tuple[AnchorLevel, ...]:
     octaves = [2 ** (k / 3) for k in range(3)]
-    return tuple(Level(stride=s, sizes=tuple(base * s * o for o in octaves)) for s in (8, 16, 32, 64, 128))
+    return tuple(AnchorLevel(stride=s, sizes=tuple(base * s * o for o in octaves)) for s in (8, 16, 32, 64, 128))
 
 
 class Retinanet(AnchorHead):
@@ -39,10 +39,10 @@ class Retinanet(AnchorHead):
     """
 
     kind: Literal["retinanet"] = "retinanet"
-    proven_by: ClassVar[str] = "torchvision's RetinaNet and its `AnchorGenerator`"
+    proven_by: ClassVar[str] = "torchvision's RetinaNet; effdet's EfficientDet"
 
     levels: Annotated[
-        tuple[Level, ...],
+        tuple[AnchorLevel, ...],
         Field(
             min_length=1, description="The feature maps in order; the paper's: strides 8 to 128, sizes 4, 5.04 and 6.35 strides."
         ),
@@ -95,7 +95,7 @@ class Retinanet(AnchorHead):
             found.append(np.concatenate([np.broadcast_to(centres, shape), np.broadcast_to(sizes, shape)], -1).reshape(-1, 4))
         return np.concatenate(found)
 
-    def _sizes(self, level: Level) -> NDArray[np.float64]:
+    def _sizes(self, level: AnchorLevel) -> NDArray[np.float64]:
         pairs = [r if isinstance(r, tuple) else (1 / math.sqrt(r), math.sqrt(r)) for r in self.aspect_ratios]
         if self.order == "ratios_first":
             sizes = np.array([(w * s, h * s) for w, h in pairs for s in level.sizes])

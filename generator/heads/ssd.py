@@ -18,7 +18,7 @@ from generator.raw_outputs import Grid
 from generator.tensors import Tensor
 
 
-class Level(Model):
+class PriorLevel(Model):
     """The priors of one feature map: of each min size a square, with its max size a larger one, and one of each aspect ratio."""
 
     min_sizes: Annotated[tuple[float, ...], Field(min_length=1, description="Sides of the squares.")]
@@ -66,9 +66,9 @@ class Ssd(AnchorHead):
     """
 
     kind: Literal["ssd"] = "ssd"
-    proven_by: ClassVar[str] = "torchvision's SSD and its `DefaultBoxGenerator`"
+    proven_by: ClassVar[str] = "torchvision's SSD, ssd.pytorch's priors, RetinaFace's and BlazeFace's own decoding"
 
-    levels: Annotated[tuple[Level, ...], Field(description="The feature maps in order.")] = ()
+    levels: Annotated[tuple[PriorLevel, ...], Field(description="The feature maps in order.")] = ()
     priors: Annotated[
         SpecFile | None,
         Field(description="Instead of levels: a .npy file [boxes, 4] of centres and sizes, as fractions of the input."),
