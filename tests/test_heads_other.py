@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import head_graphs
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from generator import plugin_nodes
-from generator.detection import Answers
+from generator.detection import Answers, corners
 from generator.errors import SurgeryError
 from generator.heads import Head
 from generator.nms import Nms
@@ -29,8 +30,8 @@ RETINA_LEVELS = [
 ]
 SSD_LEVELS = [
     {"min_sizes": [0.1], "max_sizes": [0.3], "aspect_ratios": [2], "step": 8},
-    {"min_sizes": [0.3], "max_sizes": [0.7], "aspect_ratios": [2, 3], "step": 16},
-    {"min_sizes": [0.7], "max_sizes": [1.05], "aspect_ratios": [2], "step": 32},
+    {"min_sizes": [0.3], "max_sizes": [0.9], "aspect_ratios": [2, 3], "step": 16},
+    {"min_sizes": [0.9], "max_sizes": [1.2], "aspect_ratios": [2], "step": 32},
 ]
 LOG = float(np.log(1000 / 16))
 TORCHVISION: dict[str, dict[str, Any]] = {
@@ -345,6 +346,34 @@ def test_the_priors_of_ssd300_are_those_of_ssd_pytorch() -> None:
     ours = made.anchors(image(300, 300), [grid for _, grid in made.levels_of(image(300, 300))])
     assert len(ours) == 8732
     np.testing.assert_allclose(ours[::7] / 300, theirs["priors"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_priors_are_those_of_opencvs_caffe_layer(clip: bool) -> None:
+    from generator.heads.ssd import Ssd
+
+    layer = f"""
+        input: "map" input_shape {{ dim: 1 dim: 1 dim: 4 dim: 6 }}
+        input: "data" input_shape {{ dim: 1 dim: 3 dim: 64 dim: 96 }}
+        layer {{ name: "priors" type: "PriorBox" bottom: "map" bottom: "data" top: "priors"
+          prior_box_param {{ min_size: 30 max_size: 60 aspect_ratio: 2 aspect_ratio: 3 flip: true step: 16 offset: 0.5
+            clip: {str(clip).lower()} variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 }} }}"""
+    net = cv2.dnn.readNetFromCaffe(layer.encode())
+    net.setInput(np.zeros((1, 1, 4, 6), np.float32), "map")
+    net.setInput(np.zeros((1, 3, 64, 96), np.float32), "data")
+    theirs = net.forward()[0, 0].reshape(-1, 4) * (96, 64, 96, 64)
+    level = {"min_sizes": [30], "max_sizes": [60], "aspect_ratios": [2, 3], "step": 16}
+    made = head("ssd", classes=2, levels=[level], clip_priors="corners" if clip else "no")
+    assert isinstance(made, Ssd)
+    assert (theirs.min() < 0) is not clip
+    np.testing.assert_allclose(corners(made.anchors(image(), [(4, 6)])), theirs, atol=1e-4)
+
+
+def test_a_head_that_cuts_boxes_has_none_for_the_fused_decoder() -> None:
+    given = CASES["ssd"]
+    made, raw = head("ssd", **given.said), given.raw(1)
+    with pytest.raises(SurgeryError, match="needs a head of anchors"):
+        head_graphs.model(made, nms("efficient_nms_trt", fused_decoder=True), raw, image())
 
 
 @pytest.mark.parametrize("offsets", [True, False])

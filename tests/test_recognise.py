@@ -81,6 +81,12 @@ def test_what_fits(size: int, shapes: dict[str, Any], classes: int, kinds: dict[
     assert len(set(lines)) == len(lines)
 
 
+def test_a_line_says_what_differs_from_the_defaults_only() -> None:
+    lines = found((640, 640), {"logits": (100, 92), "pred_boxes": (100, 4)})
+    assert "head: {kind: detr, classes: 92}" in lines
+    assert "head: {kind: detr, classes: 92, activation: sigmoid}" in lines
+
+
 def detector(folder: Path, shapes: dict[str, tuple[int, ...]], size: int = 128) -> None:
     """A model of that input and those outputs; what it computes does not matter."""
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, size, size])
