@@ -66,7 +66,7 @@ class Ssd(AnchorHead):
     """
 
     kind: Literal["ssd"] = "ssd"
-    proven_by: ClassVar[str] = "torchvision's SSD, ssd.pytorch's priors, RetinaFace's and BlazeFace's own decoding"
+    proven_by: ClassVar[str] = "torchvision's SSD, ssd.pytorch's and OpenCV's priors, RetinaFace's and BlazeFace's own decoding"
 
     levels: Annotated[tuple[PriorLevel, ...], Field(description="The feature maps in order.")] = ()
     priors: Annotated[
