@@ -89,7 +89,7 @@ class AnchorHead(Head):
                 deltas, around = build.many("Split", deltas, np.array([4, 2 * self.keypoints]), outputs=2, axis=2)
             extras["keypoints"] = self._points(build, around, anchors)
         centres, prepared = self._centres(build, deltas, anchors)
-        fused = (prepared, anchors) if self.size_coding == "log" and not self.clip else None
+        fused = (prepared, anchors) if self.size_coding == "log" else None
         logits, activation = self._scores(build, raw_outputs.rows(build, scores, self.classes, per_cell))
         if self.clip:
             return Decoded(

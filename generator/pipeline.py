@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from generator import sized
+from generator import recognise, sized
 from generator.detection import Candidates
 from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
@@ -113,18 +113,28 @@ class Pipeline:
 
     @functools.cached_property
     def head(self) -> Head | None:
-        """The spec's head, else the checkpoint's where NMS is asked for."""
-        return (self.spec.head or self.raw.head) if self.spec.nms else None
+        """Where NMS is asked for: the spec's head, else the checkpoint's, else the only one that fits. Raises SpecError."""
+        return (self.spec.head or self.raw.head or self._recognised()) if self.spec.nms else None
+
+    def _recognised(self) -> Head:
+        labels = self.spec.postprocess.label_names() if self.spec.postprocess else []
+        found = recognise.fitting(self.image, self.raw.outputs, len(labels)) if len(self.raw.inputs) == 1 else []
+        if len(found) == 1:
+            return found[0]
+        raise self.error(
+            ("nms",),
+            f"nms needs a head, and checkpoint kind {self.spec.checkpoint.kind} does not state one; "
+            f"{f'{len(found)} fit' if found else 'by its shapes none is known for'} {', '.join(map(str, self.raw.outputs))}",
+            "say which, in one of these lines:\n  " + "\n  ".join(map(recognise.line, found))
+            if found
+            else "add `head:`; docs/heads.md lists what each takes",
+        )
 
     @functools.cached_property
     def candidates(self) -> Candidates | None:
         """What the head gives for each picture, before NMS; None without one. Raises SpecError where they do not fit."""
-        if self.spec.nms is None:
+        if self.spec.nms is None or self.head is None:
             return None
-        if self.head is None:
-            raise self.error(
-                ("nms",), f"nms needs a head, and checkpoint kind {self.spec.checkpoint.kind} does not state one", "add `head:`"
-            )
         try:
             found = self.head.candidates(self.image, self.raw.outputs)
         except SurgeryError as error:

@@ -84,7 +84,7 @@ def torchvision_models() -> None:
     torch.manual_seed(0)
     ssd = SSD(
         Backbone(maps, [8] * 3),
-        DefaultBoxGenerator([[2], [2, 3], [2]], scales=[0.1, 0.3, 0.7, 1.05], steps=[8, 16, 32]),
+        DefaultBoxGenerator([[2], [2, 3], [2]], scales=[0.1, 0.3, 0.9, 1.2], steps=[8, 16, 32]),
         (WIDTH, HEIGHT), 5, score_thresh=0.1, topk_candidates=5000, detections_per_img=100, nms_thresh=0.5,
     )  # fmt: skip
     captured("ssd_torchvision", ssd, 0.4)

@@ -100,11 +100,13 @@ def _mapping(model: type[plugin.Model], name: str) -> type[plugin.Model] | None:
 
 def main() -> None:
     """Write them all."""
-    import config_table  # both beside this file
+    import config_table  # these lie beside this file
+    import heads_table
     import preprocessing_table
 
     (ROOT / "docs" / "config.md").write_text(config_table.page(), encoding="utf-8")
     (ROOT / "docs" / "preprocessing.md").write_text(preprocessing_table.page(), encoding="utf-8")
+    heads_table.PATH.write_text(heads_table.page(heads_table.PATH.read_text(encoding="utf-8")), encoding="utf-8")
     (ROOT / "docs" / "surgery.md").write_text(surgery(), encoding="utf-8")
     (ROOT / "docs" / "reference.md").write_text(reference(), encoding="utf-8")
     (ROOT / "docs" / "schema.json").write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")

@@ -64,11 +64,16 @@ def run(head: Head, picture: Tensor, raw: Arrays) -> Answers:
     return Answers(boxes, scores, {name[6:]: values for name, values in found.items() if name.startswith("extra_")})
 
 
-def detect(head: Head, nms: Nms, picture: Tensor, raw: Arrays) -> Arrays:
+def model(head: Head, nms: Nms, raw: Arrays, picture: Tensor) -> onnx.ModelProto:
     """Head and NMS in one graph."""
     build, given = _build(raw), outputs(raw)
     nms.append(build, head.append(build, picture, given), head.candidates(picture, given))
-    return _run(build.model(), raw)
+    return build.model()
+
+
+def detect(head: Head, nms: Nms, picture: Tensor, raw: Arrays) -> Arrays:
+    """What it answers."""
+    return _run(model(head, nms, raw, picture), raw)
 
 
 def fused(head: Head, picture: Tensor, raw: Arrays) -> NDArray[np.float32]:

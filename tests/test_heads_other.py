@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import head_graphs
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from head_graphs import Arrays, image
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from generator.detection import Answers
+from generator import plugin_nodes
+from generator.detection import Answers, corners
 from generator.errors import SurgeryError
 from generator.heads import Head
 from generator.nms import Nms
@@ -28,8 +30,8 @@ RETINA_LEVELS = [
 ]
 SSD_LEVELS = [
     {"min_sizes": [0.1], "max_sizes": [0.3], "aspect_ratios": [2], "step": 8},
-    {"min_sizes": [0.3], "max_sizes": [0.7], "aspect_ratios": [2, 3], "step": 16},
-    {"min_sizes": [0.7], "max_sizes": [1.05], "aspect_ratios": [2], "step": 32},
+    {"min_sizes": [0.3], "max_sizes": [0.9], "aspect_ratios": [2, 3], "step": 16},
+    {"min_sizes": [0.9], "max_sizes": [1.2], "aspect_ratios": [2], "step": 32},
 ]
 LOG = float(np.log(1000 / 16))
 TORCHVISION: dict[str, dict[str, Any]] = {
@@ -346,6 +348,34 @@ def test_the_priors_of_ssd300_are_those_of_ssd_pytorch() -> None:
     np.testing.assert_allclose(ours[::7] / 300, theirs["priors"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("clip", [False, True])
+def test_priors_are_those_of_opencvs_caffe_layer(clip: bool) -> None:
+    from generator.heads.ssd import Ssd
+
+    layer = f"""
+        input: "map" input_shape {{ dim: 1 dim: 1 dim: 4 dim: 6 }}
+        input: "data" input_shape {{ dim: 1 dim: 3 dim: 64 dim: 96 }}
+        layer {{ name: "priors" type: "PriorBox" bottom: "map" bottom: "data" top: "priors"
+          prior_box_param {{ min_size: 30 max_size: 60 aspect_ratio: 2 aspect_ratio: 3 flip: true step: 16 offset: 0.5
+            clip: {str(clip).lower()} variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 }} }}"""
+    net = cv2.dnn.readNetFromCaffe(np.frombuffer(layer.encode(), np.uint8))
+    net.setInput(np.zeros((1, 1, 4, 6), np.float32), "map")
+    net.setInput(np.zeros((1, 3, 64, 96), np.float32), "data")
+    theirs = net.forward()[0, 0].reshape(-1, 4) * (96, 64, 96, 64)
+    level = {"min_sizes": [30], "max_sizes": [60], "aspect_ratios": [2, 3], "step": 16}
+    made = head("ssd", classes=2, levels=[level], clip_priors="corners" if clip else "no")
+    assert isinstance(made, Ssd)
+    assert (theirs.min() < 0) is not clip
+    np.testing.assert_allclose(corners(made.anchors(image(), [(4, 6)]).astype(np.float32)), theirs, atol=1e-4)
+
+
+def test_a_head_that_cuts_boxes_has_none_for_the_fused_decoder() -> None:
+    given = CASES["ssd"]
+    made, raw = head("ssd", **given.said), given.raw(1)
+    with pytest.raises(SurgeryError, match="needs a head of anchors"):
+        head_graphs.model(made, nms("efficient_nms_trt", fused_decoder=True), raw, image())
+
+
 @pytest.mark.parametrize("offsets", [True, False])
 def test_centernet_finds_the_same_peaks(offsets: bool) -> None:
     raw, theirs = fixture(f"centernet_{'with' if offsets else 'without'}_offsets")
@@ -390,6 +420,18 @@ def test_the_fused_decoder_gets_deltas_that_it_decodes_to_the_same_boxes(name: s
     given = CASES[name]
     made, raw = head(given.kind, **given.said), given.raw(2)
     np.testing.assert_allclose(head_graphs.fused(made, image(), raw), made.reference(image(), raw).boxes, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["ssd, maps", "retinanet, efficientdet"])
+def test_the_plugins_fused_decoder_keeps_the_same_boxes(name: str) -> None:
+    given = CASES[name]
+    made, raw = head(given.kind, **given.said), given.raw(2)
+    strategy = nms("efficient_nms_trt", score_threshold=0.6, max_detections=12, fused_decoder=True)
+    found = plugin_nodes.run(head_graphs.model(made, strategy, raw, image()), raw)
+    wanted = strategy.reference(made.reference(image(), raw), made.candidates(image(), head_graphs.outputs(raw)))
+    assert found["num_dets"].min() > 3
+    for key, values in wanted.items():
+        np.testing.assert_allclose(found[key], np.asarray(values, float), rtol=1e-4, atol=1e-2, err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["retinanet, maps", "centernet", "detr", "boxes, channels first", "ssd, blazeface"])

@@ -29,7 +29,7 @@ class Boxes(Head):
     """
 
     kind: Literal["boxes"] = "boxes"
-    proven_by: ClassVar[str] = "torchvision's `box_convert`, for the formats; torch's sigmoid and softmax"
+    proven_by: ClassVar[str] = "torchvision's `box_convert` (but `yxyx`), torch's sigmoid and softmax"
     sources: ClassVar[tuple[str, ...]] = ("../raw_outputs.py", "../box_formats.py")
 
     boxes: Annotated[Names, Field(max_length=1, description="The output with the boxes; left out: found by shape.")] = ()
@@ -60,7 +60,7 @@ class Boxes(Head):
         return self
 
     @classmethod
-    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...]) -> list[Boxes]:
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Boxes]:  # noqa: ARG003 -- shapes tell
         """Boxes and scores apart, or in rows that are no YOLO's cells; shapes tell neither the format nor its unit."""
         shapes = [tensor.shape for tensor in outputs if raw_outputs.usable(tensor)]
         if len(shapes) != len(outputs) or any(len(shape) != 2 for shape in shapes) or len(shapes) not in (1, 2):
@@ -68,8 +68,8 @@ class Boxes(Head):
         found = _apart(*shapes) if len(shapes) == 2 else _together(shapes[0], image)
         known: tuple[Format, ...] = ("xyxy", "cxcywh")
         return [
-            cls(classes=classes, objectness=objectness, channels_first=first, format=form, normalised=unit)
-            for classes, objectness, first in found
+            cls(classes=count, objectness=objectness, channels_first=first, format=form, normalised=unit)
+            for count, objectness, first in found
             for form in known
             for unit in (False, True)
         ]

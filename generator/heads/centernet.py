@@ -57,26 +57,21 @@ class Centernet(Head):
     ] = False
 
     @classmethod
-    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...]) -> list[Centernet]:  # noqa: ARG003 -- a head looks at what it needs
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Centernet]:  # noqa: ARG003 -- a head looks at what it needs
         """Maps of one size: two of two channels and one of the classes, the sigmoid in it or not; or CenterFace's four."""
         shapes = [tensor.shape for tensor in outputs]
         if not all(raw_outputs.usable(t) and len(t.shape) == 3 for t in outputs) or len({shape[1:] for shape in shapes}) != 1:
             return []
         channels = [shape[0] for shape in shapes]
-        if sorted(channels) == [1, 2, 2, 10]:
-            size, offset = (tensor.name for tensor in outputs if tensor.shape[0] == 2)
-            return [
-                cls(
-                    classes=1, order="yx", size_coding="log", shift=0.5, activation="none", peaks=False, keypoints=5, clip=True,
-                    size=(size,), offset=(offset,),
-                )
-            ]  # fmt: skip
-        classes = [count for count in channels if count != 2]
-        if len(outputs) != 3 or len(classes) != 1:
-            return []
         names = [tensor.name for tensor in outputs if tensor.shape[0] == 2]
-        orders = [(names[0], names[1]), (names[1], names[0])]
-        return [cls(classes=classes[0], size=(s,), offset=(o,), activation=a) for s, o in orders for a in ("sigmoid", "none")]
+        orders = [((first,), (second,)) for first, second in (names[:2], names[1::-1])] if len(names) == 2 else []
+        if sorted(channels) == [1, 2, 2, 10]:
+            return [cls.model_validate({**_CENTERFACE, "size": size, "offset": offset}) for size, offset in orders]
+        counts = [count for count in channels if count != 2]
+        if len(outputs) != 3 or len(counts) != 1:
+            return []
+        known: tuple[Literal["sigmoid", "none"], ...] = ("sigmoid", "none")
+        return [cls(classes=counts[0], size=s, offset=o, activation=a) for s, o in orders for a in known]
 
     def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> Candidates:
         """One a cell."""
@@ -172,6 +167,12 @@ class Centernet(Head):
         if any(len(tensors) != 1 for tensors in found) or len({tensors[0].shape[1:] for tensors in found}) != 1:
             raise self.misfit(outputs, expected)
         return {role: tensors[0] for role, tensors in zip(kept, found, strict=True)}
+
+
+_CENTERFACE = {
+    "classes": 1, "order": "yx", "size_coding": "log", "shift": 0.5, "activation": "none", "peaks": False, "keypoints": 5,
+    "clip": True,
+}  # fmt: skip
 
 
 def _maps(width: int) -> raw_outputs.Fits:

@@ -51,19 +51,19 @@ class Detr(Head):
     ] = False
 
     @classmethod
-    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...]) -> list[Detr]:  # noqa: ARG003 -- a head looks at what it needs
-        """Three lists, one of whole numbers; or [queries, 4] and [queries, classes] of at most 1000, softmax or sigmoid."""
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Detr]:  # noqa: ARG003 -- a head looks at what it needs
+        """[queries, 4] and [queries, classes] of at most 1000, softmax or sigmoid; or, of known classes, three lists."""
         shapes = {tensor.shape for tensor in outputs if raw_outputs.usable(tensor)}
         lists = [shape for shape in shapes if len(shape) == 1]
         if len(outputs) == 3 and len(lists) == 1 and (*lists[0], 4) in shapes and any(t.dtype in _WHOLE for t in outputs):
-            # how many classes there are no shape tells: COCO's ids go up to 90
-            return [cls(classes=91, postprocessed=True, activation="none", format="xyxy", normalised=False)]
+            said = {"postprocessed": True, "activation": "none", "format": "xyxy", "normalised": False}
+            return [cls.model_validate({"classes": classes, **said})] if classes else []
         queries = {tensor.shape[0] for tensor in outputs if len(tensor.shape) == 2}
         if len(outputs) != 2 or len(shapes) != 2 or len(queries) != 1 or max(queries) > _QUERIES or min(queries) < 1:
             return []
-        classes = [t.shape[1] for t in outputs if len(t.shape) == 2 and t.shape[1] != 4]
+        counts = [t.shape[1] for t in outputs if len(t.shape) == 2 and t.shape[1] != 4]
         known: tuple[Literal["softmax", "sigmoid"], ...] = ("softmax", "sigmoid")
-        return [cls(classes=count, activation=activation) for count in classes for activation in known]
+        return [cls(classes=count, activation=activation) for count in counts for activation in known]
 
     def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> Candidates:
         """One a query."""

@@ -32,7 +32,7 @@ class Fcos(Head):
     """
 
     kind: Literal["fcos"] = "fcos"
-    proven_by: ClassVar[str] = "torchvision's FCOS"
+    proven_by: ClassVar[str] = "torchvision's FCOS (the root, places at 0)"
     sources: ClassVar[tuple[str, ...]] = ("../raw_outputs.py",)
 
     boxes: Annotated[
@@ -61,8 +61,8 @@ class Fcos(Head):
     clip: Annotated[bool, Field(description="Whether boxes are cut at the input's edge before NMS, as torchvision does.")] = False
 
     @classmethod
-    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...]) -> list[Fcos]:  # noqa: ARG003 -- a head looks at what it needs
-        """Three outputs a level: four distances, one centre-ness and the classes; the root or the product, places at 0 or 0.5."""
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Fcos]:  # noqa: ARG003 -- a head looks at what it needs
+        """Three outputs for each of five levels, or for all: distances, centre-ness, classes; root or product, 0 or 0.5."""
         found = _classes(outputs)
         return [cls(classes=found, score=score, offset=offset) for score in _SCORES for offset in (0.5, 0.0)] if found else []
 
@@ -140,14 +140,9 @@ _SCORES: tuple[Literal["root", "product"], ...] = ("root", "product")
 
 
 def _classes(outputs: tuple[Tensor, ...]) -> int:
-    """The number of classes where each level has a map of 4, one of 1 and one of more; 0 where it has not."""
-    if not all(raw_outputs.usable(tensor) and len(tensor.shape) == 3 for tensor in outputs):
+    """The number of classes where every level, or all together, has 4 numbers, 1, and as many as classes; 0 where not."""
+    if len(outputs) % 3 or not all(raw_outputs.usable(tensor) and len(tensor.shape) in (2, 3) for tensor in outputs):
         return 0
-    by_map: dict[tuple[int, ...], list[int]] = {}
-    for tensor in outputs:
-        by_map.setdefault(tensor.shape[1:], []).append(tensor.shape[0])
-    found = {tuple(sorted(channels)) for channels in by_map.values()}
-    if len(by_map) < 3 or len(found) != 1:
-        return 0
-    one, four, classes = (*found.pop(), 0, 0, 0)[:3]
-    return classes if (one, four) == (1, 4) and classes > 4 else 0
+    numbers = [tensor.shape[0] if len(tensor.shape) == 3 else tensor.shape[1] for tensor in outputs]
+    rest = [number for number in numbers if number not in (1, 4)]
+    return rest[0] if len(set(rest)) == 1 and len(rest) == len(outputs) // 3 else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,16 @@ from generator.raw_outputs import Grid
 from generator.tensors import Tensor
 
 
-class Level(Model):
+class AnchorLevel(Model):
     """The anchors of one feature map."""
 
     stride: Annotated[float, Field(gt=0, description="Pixels between cells.")]
     sizes: Annotated[tuple[float, ...], Field(min_length=1, description="Sides of the anchors of aspect ratio 1, in pixels.")]
 
 
-def _published(base: float = 4) -> tuple[Level, ...]:
+def _published(base: float = 4) -> tuple[AnchorLevel, ...]:
     octaves = [2 ** (k / 3) for k in range(3)]
-    return tuple(Level(stride=s, sizes=tuple(base * s * o for o in octaves)) for s in (8, 16, 32, 64, 128))
+    return tuple(AnchorLevel(stride=s, sizes=tuple(base * s * o for o in octaves)) for s in (8, 16, 32, 64, 128))
 
 
 class Retinanet(AnchorHead):
@@ -39,10 +39,10 @@ class Retinanet(AnchorHead):
     """
 
     kind: Literal["retinanet"] = "retinanet"
-    proven_by: ClassVar[str] = "torchvision's RetinaNet and its `AnchorGenerator`"
+    proven_by: ClassVar[str] = "torchvision's RetinaNet; effdet's EfficientDet"
 
     levels: Annotated[
-        tuple[Level, ...],
+        tuple[AnchorLevel, ...],
         Field(
             min_length=1, description="The feature maps in order; the paper's: strides 8 to 128, sizes 4, 5.04 and 6.35 strides."
         ),
@@ -63,6 +63,16 @@ class Retinanet(AnchorHead):
     size_limit: Annotated[
         float | None, Field(gt=0, description="The largest logarithm; greater ones are cut; torchvision's is log(1000 / 16).")
     ] = math.log(1000 / 16)
+
+    @classmethod
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Retinanet]:  # noqa: ARG003 -- shapes tell
+        """Nine anchors a cell over five levels: those of MMDetection, Detectron2, torchvision and EfficientDet."""
+        width = {2: 1, 3: 9}.get(len(outputs[0].shape), 0) if outputs else 0
+        if not width or any(len(tensor.shape) != len(outputs[0].shape) for tensor in outputs):
+            return []
+        numbers = {tensor.shape[0] if width == 9 else tensor.shape[1] for tensor in outputs} - {4 * width}
+        count = numbers.pop() if len(numbers) == 1 else 0
+        return [cls.model_validate({"classes": count // width, **form}) for form in _FORMS] if count and not count % width else []
 
     def levels_of(self, image: Tensor) -> list[tuple[int, Grid]]:
         """Maps of input size / stride, rounded up."""
@@ -85,10 +95,24 @@ class Retinanet(AnchorHead):
             found.append(np.concatenate([np.broadcast_to(centres, shape), np.broadcast_to(sizes, shape)], -1).reshape(-1, 4))
         return np.concatenate(found)
 
-    def _sizes(self, level: Level) -> NDArray[np.float64]:
+    def _sizes(self, level: AnchorLevel) -> NDArray[np.float64]:
         pairs = [r if isinstance(r, tuple) else (1 / math.sqrt(r), math.sqrt(r)) for r in self.aspect_ratios]
         if self.order == "ratios_first":
             sizes = np.array([(w * s, h * s) for w, h in pairs for s in level.sizes])
         else:
             sizes = np.array([(w * s, h * s) for s in level.sizes for w, h in pairs])
         return np.round(sizes / 2) * 2 if self.rounded else sizes
+
+
+_STRIDES = (8, 16, 32, 64, 128)
+#: torchvision cuts sizes to whole pixels before it makes anchors of them.
+_WHOLE = [{"stride": s, "sizes": [int(4 * s * 2 ** (k / 3)) for k in range(3)]} for s in _STRIDES]
+_FORMS: tuple[dict[str, Any], ...] = (
+    {},
+    {"order": "sizes_first"},
+    {"levels": _WHOLE, "rounded": True, "stride_from_map": True, "clip": True},
+    {
+        "order": "sizes_first", "coding": "yxhw", "offset": 0.5, "size_limit": None,
+        "aspect_ratios": [[1.0, 1.0], [1.4, 0.7], [0.7, 1.4]],
+    },
+)  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from generator.raw_outputs import Grid
 from generator.tensors import Tensor
 
 
-class Level(Model):
+class PriorLevel(Model):
     """The priors of one feature map: of each min size a square, with its max size a larger one, and one of each aspect ratio."""
 
     min_sizes: Annotated[tuple[float, ...], Field(min_length=1, description="Sides of the squares.")]
@@ -66,9 +66,9 @@ class Ssd(AnchorHead):
     """
 
     kind: Literal["ssd"] = "ssd"
-    proven_by: ClassVar[str] = "torchvision's SSD and its `DefaultBoxGenerator`"
+    proven_by: ClassVar[str] = "torchvision's SSD, ssd.pytorch's and OpenCV's priors, RetinaFace's and BlazeFace's own decoding"
 
-    levels: Annotated[tuple[Level, ...], Field(description="The feature maps in order.")] = ()
+    levels: Annotated[tuple[PriorLevel, ...], Field(description="The feature maps in order.")] = ()
     priors: Annotated[
         SpecFile | None,
         Field(description="Instead of levels: a .npy file [boxes, 4] of centres and sizes, as fractions of the input."),
@@ -95,6 +95,24 @@ class Ssd(AnchorHead):
         if bool(self.levels) == (self.priors is not None):
             raise ValueError("say either `levels:` or a file of `priors:`")
         return self
+
+    @classmethod
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Ssd]:  # noqa: ARG003 -- shapes tell
+        """The published SSD300, RetinaFace and BlazeFace, by their numbers of boxes."""
+        shapes = [tensor.shape for tensor in outputs if len(tensor.shape) == 2]
+        rows = {shape[0] for shape in shapes}
+        if len(shapes) != len(outputs) or len(rows) != 1:
+            return []
+        numbers = sorted(shape[1] for shape in shapes)
+        if image.shape[-2:] == (300, 300) and rows == {8732} and len(numbers) == 2:
+            count = numbers[0] if numbers[1] == 4 else numbers[1]
+            return [cls.model_validate({"classes": count, "levels": _ssd300(low)}) for low in (_COCO, _VOC)]
+        if numbers == [1, 16] and rows == {896} and image.shape[-1] == image.shape[-2]:
+            return [cls.model_validate(_blazeface(image.shape[-1]))]
+        if numbers == [2, 4, 10]:
+            name = next(tensor.name for tensor in outputs if tensor.shape[1] == 10)
+            return [cls.model_validate({**_RETINAFACE, "points": name, "activation": a}) for a in ("softmax", "none")]
+        return []
 
     def files(self) -> list[Path]:
         """The priors."""
@@ -145,3 +163,28 @@ def _read(path: Path) -> NDArray[np.float64]:
         found = f"{values.dtype}{list(values.shape)}" if isinstance(values, np.ndarray) else "an archive"
         raise SurgeryError(f"head ssd: priors: {path} holds {found}; expected finite numbers [boxes, 4]", "correct the file")
     return values.astype(np.float64)
+
+
+#: Min sizes of SSD300, each the max size of the level before it (Caffe's examples/ssd, ssd_pascal.py and ssd_coco.py).
+_COCO, _VOC = (21, 45, 99, 153, 207, 261, 315), (30, 60, 111, 162, 213, 264, 315)
+#: biubug6/Pytorch_Retinaface, data/config.py.
+_RETINAFACE: dict[str, Any] = {
+    "classes": 2, "keypoints": 5, "levels": [{"min_sizes": [s * 2, s * 4], "step": s} for s in (8, 16, 32)],
+}  # fmt: skip
+
+
+def _ssd300(low: Sequence[int]) -> list[dict[str, Any]]:
+    ratios, steps = ([2], [2, 3], [2, 3], [2, 3], [2], [2]), (8, 16, 32, 64, 100, 300)
+    return [
+        {"min_sizes": [low[i]], "max_sizes": [low[i + 1]], "aspect_ratios": ratios[i], "step": step}
+        for i, step in enumerate(steps)
+    ]
+
+
+def _blazeface(size: int) -> dict[str, Any]:
+    """MediaPipe's short range (128) and back (256) models: anchors as large as the input, deltas in its pixels."""
+    levels = [{"min_sizes": [1.0] * count, "step": size / cells} for count, cells in ((2, 16), (6, 8))]
+    return {
+        "classes": 1, "background": None, "activation": "sigmoid", "size_coding": "linear", "keypoints": 6, "relative": True,
+        "variances": [1 / size] * 4, "levels": levels,
+    }  # fmt: skip

@@ -47,12 +47,12 @@ class Yolov5(Head):
     strides: Annotated[tuple[float, ...], Field(min_length=1, description="Pixels between cells, a level each.")] = (8, 16, 32)
 
     @classmethod
-    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...]) -> list[Yolov5]:
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Yolov5]:  # noqa: ARG003 -- a head looks at what it needs
         """Three levels of three anchors, or one decoded output of thrice the cells, or of the cells (YOLOv6)."""
         maps = cells.grids(image, (8, 16, 32))
         if len(outputs) == 1 and len(outputs[0].shape) == 2 and outputs[0].shape[0] in {3 * cells.count(maps), cells.count(maps)}:
-            classes = outputs[0].shape[1] - 5
-            return [cls(classes=classes)] if classes > 0 else []
+            count = outputs[0].shape[1] - 5
+            return [cls(classes=count)] if count > 0 else []
         widths = {_width(tensor) for tensor in outputs}
         if len(outputs) == 3 and len(widths) == 1 and (width := widths.pop()) > 5:
             found = [cls(classes=width - 5, anchors=anchors) for anchors in _PUBLISHED]

@@ -42,16 +42,17 @@ class Yolov8(Head):
     prototypes: Annotated[str, Field(description="The output that masks are made of; it goes through as it is.")] = ""
 
     @classmethod
-    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...]) -> list[Yolov8]:
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Yolov8]:
         """One decoded output, or three maps."""
         maps = cells.grids(image, (8, 16, 32))
         if len(outputs) == 1 and len(outputs[0].shape) == 2 and max(outputs[0].shape) == cells.count(maps):
             numbers = min(outputs[0].shape)
-            return [cls(classes=numbers - 4)] if numbers > 4 and outputs[0].shape[0] == numbers else []
+            more = numbers - 4 - (classes or numbers - 4)  # behind the classes: what it is, no shape tells
+            return [cls(classes=numbers - 4)] if numbers > 4 and more == 0 and outputs[0].shape[0] == numbers else []
         channels = {t.shape[0] for t in outputs if len(t.shape) == 3}
         if len(outputs) == 3 and len(channels) == 1 and {t.shape[1:] for t in outputs if len(t.shape) == 3} == set(maps):
-            classes = channels.pop() - 64
-            return [cls(classes=classes)] if classes > 0 else []
+            count = channels.pop() - 64
+            return [cls(classes=count)] if count > 0 else []
         return []
 
     def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> Candidates:

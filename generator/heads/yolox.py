@@ -36,7 +36,7 @@ class Yolox(Head):
     ] = "none"
 
     @classmethod
-    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...]) -> list[Yolox]:
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Yolox]:  # noqa: ARG003 -- a head looks at what it needs
         """One row for each cell."""
         total = cells.count(cells.grids(image, (8, 16, 32)))
         if len(outputs) == 1 and len(outputs[0].shape) == 2 and outputs[0].shape[0] == total and outputs[0].shape[1] > 5:
