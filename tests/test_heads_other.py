@@ -11,15 +11,18 @@ import cv2
 import head_graphs
 import numpy as np
 import pytest
+import test_recognise
 from head_graphs import Arrays, image
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from generator import plugin_nodes
+from generator import plan, plugin_nodes
 from generator.detection import Answers, corners
 from generator.errors import SurgeryError
 from generator.heads import Head
+from generator.load import load
 from generator.nms import Nms
+from generator.pipeline import Pipeline
 from generator.plugin import family
 
 FIXTURES = Path(__file__).parent / "fixtures" / "heads"
@@ -517,6 +520,16 @@ def test_outputs_that_do_not_fit(kind: str, said: dict[str, Any], shapes: dict[s
 def test_fields_that_contradict_each_other(kind: str, said: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words.replace("`", ".").replace("[", r"\[")):
         head(kind, **said)
+
+
+def test_other_priors_in_the_same_file_make_the_surgery_stale(tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.full((20, 4), 0.5))
+    test_recognise.detector(tmp_path, {"b": (20, 4), "s": (20, 3)})
+    path = tmp_path / "thing.yaml"
+    path.write_text(test_recognise.SPEC + "head: {kind: ssd, classes: 3, priors: p.npy}\n")
+    keys = [plan.steps(Pipeline(path, load(path)))[1].key for _ in range(2)]
+    np.save(tmp_path / "p.npy", np.full((20, 4), 0.4))
+    assert keys[0] == keys[1] != plan.steps(Pipeline(path, load(path)))[1].key
 
 
 @pytest.mark.parametrize(
