@@ -361,7 +361,7 @@ def test_priors_are_those_of_opencvs_caffe_layer(clip: bool) -> None:
         layer {{ name: "priors" type: "PriorBox" bottom: "map" bottom: "data" top: "priors"
           prior_box_param {{ min_size: 30 max_size: 60 aspect_ratio: 2 aspect_ratio: 3 flip: true step: 16 offset: 0.5
             clip: {str(clip).lower()} variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 }} }}"""
-    net = cv2.dnn.readNetFromCaffe(layer.encode())
+    net = cv2.dnn.readNetFromCaffe(np.frombuffer(layer.encode(), np.uint8))
     net.setInput(np.zeros((1, 1, 4, 6), np.float32), "map")
     net.setInput(np.zeros((1, 3, 64, 96), np.float32), "data")
     theirs = net.forward()[0, 0].reshape(-1, 4) * (96, 64, 96, 64)
@@ -369,7 +369,7 @@ def test_priors_are_those_of_opencvs_caffe_layer(clip: bool) -> None:
     made = head("ssd", classes=2, levels=[level], clip_priors="corners" if clip else "no")
     assert isinstance(made, Ssd)
     assert (theirs.min() < 0) is not clip
-    np.testing.assert_allclose(corners(made.anchors(image(), [(4, 6)])), theirs, atol=1e-4)
+    np.testing.assert_allclose(corners(made.anchors(image(), [(4, 6)]).astype(np.float32)), theirs, atol=1e-4)
 
 
 def test_a_head_that_cuts_boxes_has_none_for_the_fused_decoder() -> None:
