@@ -11,15 +11,20 @@ import cv2
 import head_graphs
 import numpy as np
 import pytest
+import test_recognise
 from head_graphs import Arrays, image
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from generator import plugin_nodes
+from generator import plan, plugin_nodes, recognise
 from generator.detection import Answers, corners
 from generator.errors import SurgeryError
 from generator.heads import Head
+from generator.heads.retinanet import Retinanet
+from generator.heads.ssd import Ssd
+from generator.load import load
 from generator.nms import Nms
+from generator.pipeline import Pipeline
 from generator.plugin import family
 
 FIXTURES = Path(__file__).parent / "fixtures" / "heads"
@@ -338,8 +343,6 @@ def test_blazeface_decodes_the_same(of: str, tmp_path: Path) -> None:
 
 
 def test_the_priors_of_ssd300_are_those_of_ssd_pytorch() -> None:
-    from generator.heads.ssd import Ssd
-
     made = head("ssd", classes=21, levels=VOC)
     assert isinstance(made, Ssd)
     _, theirs = fixture("ssd_pytorch")
@@ -348,10 +351,42 @@ def test_the_priors_of_ssd300_are_those_of_ssd_pytorch() -> None:
     np.testing.assert_allclose(ours[::7] / 300, theirs["priors"], rtol=1e-5)
 
 
+def test_published_heads_are_recognised_with_their_published_numbers() -> None:
+    """What recognition fills in, against the same numbers of other people's code."""
+    raw, theirs = fixture("ssd_retinaface")
+    softmax, _ = recognise.fitting(image(), head_graphs.outputs(raw))
+    np.testing.assert_allclose(softmax.reference(image(), raw).boxes, theirs["decoded"], rtol=1e-5, atol=1e-3)
+    raw, theirs = fixture("ssd_blazeface")
+    raw["s"] = np.zeros((1, 896, 1), np.float32)
+    (blaze,) = recognise.fitting(image(128, 128), head_graphs.outputs(raw))
+    ymin, xmin = np.moveaxis(theirs["decoded"][..., :2], -1, 0)
+    np.testing.assert_allclose(
+        blaze.reference(image(128, 128), raw).boxes[..., :2], np.stack([xmin, ymin], -1), rtol=1e-4, atol=1e-3
+    )
+    ssd300 = Given("", {}, {"loc": (8732, 4), "conf": (8732, 21)}).raw(1)
+    fitting = recognise.fitting(image(300, 300), head_graphs.outputs(ssd300))
+    coco, voc = (made for made in fitting if isinstance(made, Ssd))
+    assert voc == head("ssd", classes=21, levels=VOC)
+    assert [level.min_sizes[0] / 300 for level in coco.levels] == pytest.approx([0.07, 0.15, 0.33, 0.51, 0.69, 0.87])
+
+
+def test_published_anchors_are_recognised_with_their_published_numbers() -> None:
+    """torchvision's sizes (`_default_anchorgen` of its RetinaNet) and EfficientDet's, of the first three levels."""
+    known: dict[str, tuple[int, ...]] = {
+        f"{n}{s}": (9 * w, 640 // s, 640 // s) for s in (8, 16, 32, 64, 128) for n, w in (("c", 3), ("b", 4))
+    }
+    fitting = recognise.fitting(image(640, 640), head_graphs.outputs(Given("", {}, known).raw(1)))
+    _, _, torchvision, efficientdet = (made for made in fitting if isinstance(made, Retinanet))
+    wanted = head("retinanet", **{**TORCHVISION["retinanet"], "classes": 3})
+    assert isinstance(wanted, Retinanet)
+    assert [level.sizes for level in torchvision.levels[:3]] == [level.sizes for level in wanted.levels]
+    assert (torchvision.rounded, torchvision.stride_from_map, torchvision.clip) == (True, True, True)
+    wanted = head("retinanet", **{**EFFDET, "classes": 3})
+    assert efficientdet.model_copy(update={"levels": efficientdet.levels[:3]}) == wanted
+
+
 @pytest.mark.parametrize("clip", [False, True])
 def test_priors_are_those_of_opencvs_caffe_layer(clip: bool) -> None:
-    from generator.heads.ssd import Ssd
-
     layer = f"""
         input: "map" input_shape {{ dim: 1 dim: 1 dim: 4 dim: 6 }}
         input: "data" input_shape {{ dim: 1 dim: 3 dim: 64 dim: 96 }}
@@ -517,6 +552,16 @@ def test_outputs_that_do_not_fit(kind: str, said: dict[str, Any], shapes: dict[s
 def test_fields_that_contradict_each_other(kind: str, said: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words.replace("`", ".").replace("[", r"\[")):
         head(kind, **said)
+
+
+def test_other_priors_in_the_same_file_make_the_surgery_stale(tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.full((20, 4), 0.5))
+    test_recognise.detector(tmp_path, {"b": (20, 4), "s": (20, 3)})
+    path = tmp_path / "thing.yaml"
+    path.write_text(test_recognise.SPEC + "head: {kind: ssd, classes: 3, priors: p.npy}\n")
+    keys = [plan.steps(Pipeline(path, load(path)))[1].key for _ in range(2)]
+    np.save(tmp_path / "p.npy", np.full((20, 4), 0.4))
+    assert keys[0] == keys[1] != plan.steps(Pipeline(path, load(path)))[1].key
 
 
 @pytest.mark.parametrize(

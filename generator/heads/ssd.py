@@ -169,7 +169,8 @@ def _read(path: Path) -> NDArray[np.float64]:
 _COCO, _VOC = (21, 45, 99, 153, 207, 261, 315), (30, 60, 111, 162, 213, 264, 315)
 #: biubug6/Pytorch_Retinaface, data/config.py.
 _RETINAFACE: dict[str, Any] = {
-    "classes": 2, "keypoints": 5, "levels": [{"min_sizes": [s * 2, s * 4], "step": s} for s in (8, 16, 32)],
+    "classes": 2, "keypoints": 5,
+    "levels": [{"min_sizes": [side, 2 * side], "step": step} for side, step in ((16, 8), (64, 16), (256, 32))],
 }  # fmt: skip
 
 
