@@ -251,7 +251,6 @@ def test_of_equal_scores_the_lower_class_and_box_come_first() -> None:
         (OnnxNms(max_detections=7), Candidates(2, 3), "max_detections is 7, the model has 2 boxes x 3 classes = 6"),
         (OnnxNms(max_detections=5), Candidates(2, 3, 0), "max_detections is 5, the model has 2 boxes x 2 classes = 4"),
         (OnnxNms(runtime=("iou_threshold",), fixed_shapes=True), Candidates(90, 3), "one IoU threshold a batch"),
-        (NoNms(runtime=("iou_threshold",)), Candidates(90, 3), "boxes are not compared, so there is no iou_threshold"),
         (EfficientNms(runtime=("iou_threshold",)), Candidates(90, 3), "iou_threshold is an attribute, not an input"),
         (EfficientNms(pre_nms_top_k=5000), Candidates(90, 3), "pre_nms_top_k is 5000, the plugin looks at 4096 pairs"),
         (EfficientNms(), Candidates(90, 3, None, True, (Tensor("m", "FP32", ()),)), "extras are found again by their boxes"),

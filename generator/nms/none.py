@@ -9,7 +9,6 @@ import numpy as np
 
 from generator import selection
 from generator.detection import Candidates, Decoded
-from generator.errors import SurgeryError
 from generator.nms import Nms, Pair
 
 if TYPE_CHECKING:
@@ -22,12 +21,6 @@ class NoNms(Nms):
     """No suppression: the K best (box, class) pairs above the threshold, as DETR, RT-DETR, YOLOv10 and CenterNet want it."""
 
     kind: Literal["none"] = "none"
-
-    def check(self, candidates: Candidates) -> None:
-        """No overlap is looked at, so none can be asked for."""
-        super().check(candidates)
-        if "iou_threshold" in self.runtime:
-            raise SurgeryError("none: boxes are not compared, so there is no iou_threshold", "take it out of `runtime`")
 
     def keep(self, pairs: list[Pair], boxes: NDArray[np.float32]) -> list[Pair]:
         """All."""
