@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from generator.errors import CheckpointError
 
+#: Layers whose input is a raw output.
+HEADS = ("yolo", "region")
+
 
 @dataclass(frozen=True)
 class Section:
@@ -137,11 +140,21 @@ def _layer(section: Section, image: tuple[int, int, int], done: list[Layer]) -> 
         if len({s[1:] for s in shapes}) != 1:
             raise section.error(f"joins layers of different sizes {shapes}")
         shape = (sum(s[0] for s in shapes) // section.integer("groups", 1), h, w)
-    elif section.kind in ("shortcut", "yolo"):
+    elif section.kind == "reorg":
+        shape = _reorg(section, c, h, w)
+    elif section.kind in ("shortcut", "yolo", "region"):
         shape = (c, h, w)
     else:
-        raise section.error("this layer is not supported (convolutional, maxpool, upsample, route, shortcut, yolo are)")
+        known = "convolutional, maxpool, upsample, route, shortcut, reorg, yolo, region"
+        raise section.error(f"this layer is not supported ({known} are)")
     return Layer(section, shape, sources)
+
+
+def _reorg(section: Section, c: int, h: int, w: int) -> tuple[int, int, int]:
+    s = section.integer("stride", 1)
+    if section.integer("reverse", 0) or c % (s * s) or h % s or w % s:
+        raise section.error(f"stride={s} of {c}x{h}x{w}: reverse, and sizes that it does not divide, are not supported")
+    return c * s * s, h // s, w // s
 
 
 def padding(section: Section) -> int:

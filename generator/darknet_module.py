@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from generator.darknet import Layer, Section, layers, padding, read_cfg, read_weights
+from generator.darknet import HEADS, Layer, Section, layers, padding, read_cfg, read_weights
 from generator.errors import CheckpointError
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -68,8 +68,23 @@ class MaxPool(nn.Module):
         return functional.max_pool2d(functional.pad(x, pad, value=float("-inf")), self.size, self.stride)
 
 
+class Reorg(nn.Module):
+    """Darknet's reorg, which is not a plain space-to-depth: it reads its input as if that had stride^2 times fewer channels."""
+
+    def __init__(self, section: Section) -> None:
+        super().__init__()
+        self.stride = section.integer("stride", 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, c, h, w] in, [batch, c * stride^2, h / stride, w / stride] out (blas.c, reorg_cpu, forward = 0)."""
+        s = self.stride
+        _, c, h, w = x.shape
+        wide = x.reshape(-1, c // (s * s), h, s, w, s)
+        return wide.permute(0, 3, 5, 1, 2, 4).reshape(-1, c * s * s, h // s, w // s)
+
+
 class Network(nn.Module):
-    """The whole network: float32 [batch, channels, height, width] in, the input of every [yolo] layer out, in the cfg's order."""
+    """The whole network: float32 [batch, channels, height, width] in, the input of every head layer out, in the cfg's order."""
 
     def __init__(self, cfg: Path | str) -> None:
         super().__init__()
@@ -85,6 +100,8 @@ class Network(nn.Module):
             return Convolution(layer.section, channels)
         if layer.section.kind == "maxpool":
             return MaxPool(layer.section)
+        if layer.section.kind == "reorg":
+            return Reorg(layer.section)
         if layer.section.kind == "upsample":
             return nn.Upsample(scale_factor=layer.section.integer("stride", 2), mode="nearest")
         if layer.section.kind == "shortcut":
@@ -98,7 +115,7 @@ class Network(nn.Module):
         for layer, block in zip(self.plan, self.blocks, strict=True):
             inputs = [image if source < 0 else kept[source] for source in layer.sources]
             kept.append(block(_joined(layer.section, inputs)))
-            if layer.section.kind == "yolo":
+            if layer.section.kind in HEADS:
                 heads.append(kept[-1])
         return tuple(heads)
 

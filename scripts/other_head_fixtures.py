@@ -1,4 +1,4 @@
-"""Writes tests/fixtures/heads/*.npz: raw outputs, and what other people's code makes of them. Not part of `make`.
+"""Writes tests/fixtures/other_heads/*.npz: raw outputs, and what other people's code makes of them. Not part of `make`.
 
 Wants an environment of its own (torch 2.13.0, torchvision 0.28.0, transformers 5.23.0, effdet 0.4.1 with timm, onnxruntime,
 opencv-python-headless<5, scikit-image) and a folder in which each of SOURCES lies, as a clone or unpacked. Their code is run, and
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-OUT = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "heads"
+OUT = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "other_heads"
 #: Folder -> what lies in it.
 SOURCES = {
     "centernet": "github.com/xingyizhou/CenterNet at 4c50fd3a46bdf63dbf2082c5cbb3458d39579e6c",

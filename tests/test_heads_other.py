@@ -27,7 +27,7 @@ from generator.nms import Nms
 from generator.pipeline import Pipeline
 from generator.plugin import family
 
-FIXTURES = Path(__file__).parent / "fixtures" / "heads"
+FIXTURES = Path(__file__).parent / "fixtures" / "other_heads"
 RETINA_LEVELS = [
     {"stride": 8, "sizes": [32, 40, 50]},
     {"stride": 16, "sizes": [64, 80, 101]},

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from generator.darknet import Layer, layers, read_cfg, read_weights
+from generator.darknet import HEADS, Layer, Section, layers, read_cfg, read_weights
 from generator.errors import CheckpointError
 from generator.fields import SpecFile
 from generator.frontends import Frontend, Interface
+from generator.heads import Head
+from generator.heads.yolov2 import Yolov2
 from generator.heads.yolov4 import Level, Yolov4
 from generator.tensors import Tensor
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Darknet(Frontend):
-    """Darknet cfg and weights (YOLOv3, YOLOv4 and their tiny variants); every float is used."""
+    """Darknet cfg and weights (YOLOv2, YOLOv3, YOLOv4 and their tiny variants); every float is used."""
 
     kind: Literal["darknet"] = "darknet"
     sources: ClassVar[tuple[str, ...]] = ("../darknet.py", "../darknet_module.py")
@@ -32,16 +34,18 @@ class Darknet(Frontend):
         return [self.cfg, self.weights]
 
     def interface(self) -> Interface:
-        """Input size and channels from [net]; one output and one head level for each [yolo]."""
+        """Input size and channels from [net]; one output for each [yolo] or [region]."""
         sections = read_cfg(self.cfg)
         net = sections[0]
         image = Tensor("images", "FP32", (net.integer("channels", 3), net.integer("height"), net.integer("width")))
-        heads = [layer for layer in layers(sections) if layer.section.kind == "yolo"]
+        heads = [layer for layer in layers(sections) if layer.section.kind in HEADS]
         if not heads:
-            raise CheckpointError(f"{self.cfg}: no [yolo] layer", "only detectors with [yolo] heads are supported so far")
+            raise CheckpointError(
+                f"{self.cfg}: no [yolo] or [region] layer", "only detectors with such heads are supported so far"
+            )
         read_weights(self.weights)
-        outputs = tuple(Tensor(f"yolo_{index}", "FP32", layer.shape) for index, layer in enumerate(heads))
-        return Interface((image,), outputs, _head(heads))
+        outputs = tuple(Tensor(f"{layer.section.kind}_{index}", "FP32", layer.shape) for index, layer in enumerate(heads))
+        return Interface((image,), outputs, _head(heads, image.shape[1]))
 
     def module(self) -> torch.nn.Module:
         """The network with its weights, in eval mode."""
@@ -52,20 +56,45 @@ class Darknet(Frontend):
         return network.eval()
 
 
-def _head(heads: list[Layer]) -> Yolov4:
+def _head(heads: list[Layer], height: int) -> Head:
+    regions = [layer for layer in heads if layer.section.kind == "region"]
+    if regions and len(heads) > 1:
+        raise heads[-1].section.error(f"one of {len(heads)} heads; expected one [region], or [yolo] only")
+    if regions:
+        return _region(regions[0], height)
     classes = {layer.section.integer("classes") for layer in heads}
     if len(classes) != 1:
         raise heads[-1].section.error(f"heads of different class counts {sorted(classes)}")
     return Yolov4(classes=classes.pop(), levels=tuple(_level(layer) for layer in heads))
 
 
+def _region(layer: Layer, height: int) -> Yolov2:
+    """Its anchors are in cells."""
+    section, rows = layer.section, layer.shape[1]
+    if section.integer("coords", 4) != 4 or section.integer("background", 0) or "tree" in section.values:
+        raise section.error("coords other than 4, background and tree (YOLO9000) are not supported")
+    if height % rows:
+        raise section.error(f"{rows} rows of cells do not divide a height of {height}")
+    anchors = tuple(_pairs(section))
+    if len(anchors) != section.integer("num", len(anchors)):
+        raise section.error(f"num={section.integer('num')} and {len(anchors)} anchors do not belong together")
+    softmax = bool(section.integer("softmax", 0))
+    return Yolov2(classes=section.integer("classes"), anchors=anchors, strides=(height // rows,), softmax=softmax)
+
+
+def _pairs(section: Section) -> list[tuple[float, float]]:
+    flat = section.numbers("anchors")
+    if len(flat) % 2 or not flat:
+        raise section.error(f"{len(flat)} anchor values, expected pairs")
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
 def _level(layer: Layer) -> Level:
     section = layer.section
     if section.integer("new_coords", 0):
         raise section.error("new_coords=1 (Scaled-YOLOv4) is not supported")
-    flat = section.numbers("anchors")
-    pairs = list(zip(flat[::2], flat[1::2], strict=True))
+    pairs = _pairs(section)
     mask = [int(index) for index in section.numbers("mask")] or list(range(len(pairs)))
-    if len(flat) % 2 or any(not 0 <= index < len(pairs) for index in mask):
-        raise section.error(f"mask {mask} and the {len(flat)} anchor values do not belong together")
+    if any(not 0 <= index < len(pairs) for index in mask):
+        raise section.error(f"mask {mask} and the {len(pairs)} anchors do not belong together")
     return Level(anchors=tuple(pairs[index] for index in mask), scale_x_y=section.number("scale_x_y", 1.0))
