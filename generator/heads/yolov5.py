@@ -70,13 +70,13 @@ class Yolov5(GridHead, ExtrasHead):
         """anchors * rows * columns over all grids, or as many as come decoded."""
         if not self.anchors:
             tensor, axis = self._decoded(outputs)
-            return Candidates(tensor.shape[-axis], self.classes, extras=self.extras)
+            return Candidates(tensor.shape[-axis], self.classes, extras=self.extras, passed=self.passed(outputs))
         if len(self.anchors) != len(self.strides) or len({len(level) for level in self.anchors}) > 1:
             raise self.misfit(outputs, f"anchors for {len(self.strides)} strides, as many for each")
         if self.keypoints or self.angle:
             raise self.misfit(outputs, "no keypoints or angle before decoding")
         self.taken(image, outputs)
-        return Candidates(self.boxes(image), self.classes, extras=self.extras)
+        return Candidates(self.boxes(image), self.classes, extras=self.extras, passed=self.passed(outputs))
 
     def _decoded(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, int]:
         """The tensor and the axis of its channels."""

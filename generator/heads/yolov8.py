@@ -66,7 +66,12 @@ class Yolov8(GridHead, ExtrasHead):
         found = self._decoded(image, outputs)
         if found is None and self.extras:
             raise self.misfit(outputs, f"{self._expected()}, as keypoints, masks and angle are taken from decoded outputs only")
-        return Candidates(found[0].shape[-found[1]] if found else self.boxes(image), self.classes, extras=self.extras)
+        return Candidates(
+            found[0].shape[-found[1]] if found else self.boxes(image),
+            self.classes,
+            extras=self.extras,
+            passed=self.passed(outputs),
+        )
 
     def _decoded(self, image: Tensor, outputs: tuple[Tensor, ...]) -> tuple[Tensor, int] | None:
         """The decoded tensor and the axis of its channels; None where the raw outputs are there."""
