@@ -158,6 +158,10 @@ ROWS = [
     Row("simplify", (XY, "a = Mul(x, p) c = Mul(a, q) y = Neg(c)"), {}, {"p": weights(4), "q": np.float32(3)}, ops="Mul Neg"),
     Row("simplify", ("float[b, 2, 3, 4] x => float[b, 4, 2, 3] y", "a = Transpose<perm = [0, 2, 3, 1]>(x) c = Transpose<perm = [0, 2, 3, 1]>(a) y = Relu(c)"), ops="Relu Transpose"),
     Row("remove_dead", (XY, "dead = Neg(x) deader = Abs(dead) y = Relu(x)"), {}, {"unused": weights(3)}, ops="Relu"),
+    Row(
+        "set_opset", ("float[b, 4] x => float[b, 1] y", "a = Relu(x) y = ReduceMax <axes = [1]> (a)"), {"version": 18}, opset=11,
+        ops="Constant ReduceMax Relu",
+    ),
     Row("fold_constants", (XY, "s = Add(w, w) y = Mul(x, s)"), {}, {"w": weights(4)}, ops="Mul"),
     Row("fuse_affine", (PICTURE + " => float[b, 4, 6, 6] y", "t = Conv(x, w, b) y = BatchNormalization(t, s, o, m, v)"), {}, CONV | BN, ops="Conv"),
     Row("fuse_affine", (PICTURE + " => float[b, 4, 6, 6] y", "t = Conv(x, w) a = Mul(t, k) c = Add(a, l) d = Sub(c, n) y = Div(d, n)"), {},
@@ -251,6 +255,7 @@ NODES = "a = Relu(x) c = Relu(a) y = Neg(c)"
 DENSE = "t = MatMul(x, w) y = Relu(t)"
 #: What the user is told: pass, graph, settings, words of the message.
 MISTAKES: list[tuple[str, tuple[str, str], dict[str, Any], str]] = [
+    ("set_opset", (XY, NODES), {"version": 17}, "set_opset: the graph has opset 18 already; say a later one than 18"),
     ("rename", (XY, NODES), {"names": {"imaeg": "z"}}, "rename: no tensor 'imaeg'; there are: x, a, c, y"),
     ("rename", (XY, NODES), {"names": {"x": "a"}}, "rename: there is a tensor 'a' already"),
     ("rename", (XY, NODES), {"names": {"x": "y"}}, "two inputs or outputs would be called 'y'"),
@@ -296,3 +301,16 @@ MISTAKES: list[tuple[str, tuple[str, str], dict[str, Any], str]] = [
 def test_a_mistake_is_answered(kind: str, before: tuple[str, str], settings: dict[str, Any], words: str) -> None:
     with pytest.raises(SurgeryError, match=words):
         applied(make(kind, **settings), graphs.model(*before))
+
+
+def test_set_opset_brings_older_operators_along() -> None:
+    """Axes were an attribute; initialisers that are listed as inputs, too, stay constants."""
+    before = graphs.model(
+        "float[b, 4] x => float[b, 1] y", "a = Add(x, w) y = ReduceMax <axes = [1], keepdims = 1> (a)", 11, w=weights(4)
+    )
+    before.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [4]))
+    after, said = applied(make("set_opset", version=18), before)
+    assert [entry.version for entry in after.opset_import] == [18]
+    assert "same results" in said
+    (node,) = [node for node in after.graph.node if node.op_type == "ReduceMax"]
+    assert (len(node.input), [a.name for a in node.attribute]) == (2, ["keepdims"])
