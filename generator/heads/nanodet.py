@@ -63,8 +63,7 @@ class Nanodet(GridHead):
 
     def _decoded(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, int]:
         """Boxes, scores, and the axis of the scores' classes."""
-        by_name = {tensor.name: tensor for tensor in outputs}
-        known = [by_name[name] for name in self.outputs if name in by_name] or list(outputs)
+        known = self.named(outputs)
         ways = [
             (boxes, scores, axis)
             for boxes in known

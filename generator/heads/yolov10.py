@@ -44,7 +44,10 @@ class Yolov10(ExtrasHead):
         known = [tensor for tensor in outputs if self.output in (None, tensor.name)]
         found = [fit for tensor in known if (fit := whole([tensor], channels))]
         if len(found) != 1:
-            raise self.misfit(outputs, f"one [batch, boxes, {channels}]" + (", several fit: say `output`" if found else ""))
+            raise self.misfit(
+                outputs,
+                f"one [batch, boxes, {channels}], a fixed number of boxes" + ("; several fit: say `output`" if found else ""),
+            )
         return found[0]
 
     def append(self, build: Builder, image: Tensor, outputs: tuple[Tensor, ...]) -> Decoded:

@@ -64,9 +64,10 @@ class Yolov5(GridHead, ExtrasHead):
     def _decoded(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, int]:
         """The tensor and the axis of its channels."""
         channels = 5 + self.classes + sum(self.extra_sizes)
-        found = whole([t for t in outputs if not self.outputs or t.name in self.outputs], channels)
+        found = whole(self.named(outputs), channels)
         if found is None:
-            raise self.misfit(outputs, f"[batch, boxes, {channels}] decoded; for raw outputs say `anchors`")
+            what = f"[batch, boxes, {channels}] decoded, a fixed number of boxes; for raw outputs say `anchors`"
+            raise self.misfit(outputs, what)
         return found
 
     def append(self, build: Builder, image: Tensor, outputs: tuple[Tensor, ...]) -> Decoded:
