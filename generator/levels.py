@@ -140,7 +140,7 @@ class GridHead(Head):
         ways = [" and ".join(self._wanted(pack) for pack in packs) for packs in self.packings()]
         joined = f"[batch, {self.boxes(image)}, {_channels(self.packings()[0][0])}] of all"
         sizes = ", ".join(f"{grid.rows}x{grid.columns}" for grid in self.grids(image))
-        return f"for each grid ({sizes}) {', or '.join(ways)}, channels first or last; or {joined}"
+        return f"FP32, for each grid ({sizes}) {', or '.join(ways)}, channels first or last; or {joined}"
 
     def _wanted(self, pack: Pack) -> str:
         a, c = self.anchors_each, _channels(pack)
@@ -201,13 +201,10 @@ class GridHead(Head):
         return np.concatenate(points)[None].astype(np.float32), np.concatenate(strides)[None].astype(np.float32)
 
 
-def whole(outputs: Sequence[Tensor], channels: int) -> tuple[Tensor, int] | None:
-    """The first output [batch, channels, boxes] or [batch, boxes, channels], and the axis of its channels."""
-    for tensor in outputs:
-        shape = bare(tensor)
-        if len(shape) == 2 and min(shape) > 0 and channels in shape:
-            return tensor, 1 + (shape[0] != channels)
-    return None
+def wholes(outputs: Sequence[Tensor], channels: int) -> list[tuple[Tensor, int]]:
+    """The outputs FP32 [batch, channels, boxes] or [batch, boxes, channels], each with the axis of its channels."""
+    shapes = [(tensor, bare(tensor)) for tensor in outputs if tensor.dtype == "FP32"]
+    return [(t, 1 + (shape[0] != channels)) for t, shape in shapes if len(shape) == 2 and min(shape) > 0 and channels in shape]
 
 
 def boxes_first(build: Builder, role: Role) -> str:
@@ -261,7 +258,7 @@ def _assigned(slots: list[tuple[str | int, ...]], outputs: Sequence[Tensor]) -> 
         yield ()
         return
     for tensor in outputs:
-        if _fits(bare(tensor), slots[0]):
+        if tensor.dtype == "FP32" and _fits(bare(tensor), slots[0]):
             for rest in _assigned(slots[1:], [t for t in outputs if t is not tensor]):
                 yield (tensor, *rest)
 

@@ -224,22 +224,24 @@ def test_extreme_values_stay_what_the_formula_says(name: str) -> None:
 
 #: What is said, what is found, and what the one message says of it.
 MISFITS: list[tuple[dict[str, Any], dict[str, tuple[int, ...]], str]] = [
-    (V8, {"o": (84, N)}, r"expected for each grid \(8x12, 4x6, 2x3\) \[batch, 69, .*decoded \[batch, 9, "),
+    (V8, {"o": (84, N)}, r"expected FP32, for each grid \(8x12, 4x6, 2x3\) \[batch, 69, .*decoded one FP32 \[batch, 9, "),
     (V8, {"o": (9, -1)}, "a fixed number of boxes"),
     (V8 | {"reg_max": 1}, {"o": (9, N)}, "both fit: say `decoded`"),
-    (V8 | {"decoded": True}, levels(69, "first"), r"expected \[batch, 9, boxes\]"),
-    (V8 | {"decoded": False}, {"o": (9, 44)}, "expected for each grid"),
+    (V8 | {"decoded": True}, levels(69, "first"), r"expected one FP32 \[batch, 9, boxes\]"),
+    (V8 | {"decoded": False}, {"o": (9, 44)}, "expected FP32, for each grid"),
     (V8 | {"outputs": ["p"]}, {"o": (9, N)}, "expected outputs named p"),
     (V8 | {"masks": 2}, levels(69, "first"), "taken from decoded outputs only"),
+    (V8, {"o": (9, 44), "p": (9, 55)}, "several fit: name it in `outputs`"),
+    ({"kind": "yolov5"}, {"o": (44, 10), "p": (10, 55)}, "several fit: name it in `outputs`"),
     (V8, dict.fromkeys("abc", (69, -1, -1)), "say their names in `outputs`"),
     (V8, levels(69, "first")  | {"t3": (69, 4, 6)}, "say their names in `outputs`"),
     (V5, levels(5 + C, "first", 3), r"\[batch, 20, rows, columns\] or \[batch, 2, rows, columns, 10\]"),
     (V5 | {"anchors": ANCHORS[:2]}, levels(5 + C, "first", 2), "anchors for 3 strides, as many for each"),
     (V5 | {"angle": True}, levels(5 + C, "first", 2), "no keypoints or angle before decoding"),
-    ({"kind": "yolov5"}, levels(5 + C, "first", 2), "for raw outputs say `anchors`"),
+    ({"kind": "yolov5"}, levels(5 + C, "first", 2), "for raw ones say `anchors`"),
     (V2, {"region": (30, 4, 6)}, r"for each grid \(2x3\) \[batch, 30, rows, columns\]"),
     ({"kind": "yolox"}, {"o": (N, 4 + C)}, r"\[batch, 126, 10\] of all"),
-    ({"kind": "yolov10"}, {"o": (30, 7)}, r"one \[batch, boxes, 6\]"),
+    ({"kind": "yolov10"}, {"o": (30, 7)}, r"one FP32 \[batch, boxes, 6\]"),
     ({"kind": "yolov10"}, {"o": (30, 6), "p": (6, 5)}, "several fit: say `output`"),
     ({"kind": "nanodet", "variant": "picodet"}, {"o": (N, C + 32)}, r"\(8x12, 4x6, 2x3, 1x2\)"),
     ({"kind": "nanodet", "variant": "picodet", "decoded": True}, {"o": (N, 4)}, r"\[batch, boxes, 4\] and \[batch, 5, boxes\]"),
@@ -262,6 +264,14 @@ def test_raw_outputs_of_an_open_input_size() -> None:
     raw = tensors(random(levels(69, "first"), 1, "", 0))
     with pytest.raises(SurgeryError, match=r"of an input of fixed size, not images FP32\[batch, 3, \?, \?\]"):
         head_of(V8 | {"classes": C}).candidates(Tensor("images", "FP32", (3, -1, -1)), raw)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_half_precision_outputs_are_refused(name: str) -> None:
+    said, shapes = CASES[name]
+    halves = tuple(Tensor(output, "FP16", shape) for output, shape in shapes.items())
+    with pytest.raises(SurgeryError, match=r"FP16\[batch, .* expected .*FP32"):
+        head_of(said | {"classes": C}).candidates(IMAGE, halves)
 
 
 def test_names_tell_apart_what_shapes_do_not() -> None:
