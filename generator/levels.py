@@ -117,39 +117,40 @@ class GridHead(Head):
 
     def taken(self, image: Tensor, outputs: Sequence[Tensor]) -> tuple[Taken, ...]:
         """Which tensor is what. Raises SurgeryError with the shapes found and expected where none fits, or several do."""
-        known = [t for t in outputs if not self.outputs or t.name in self.outputs]
-        if len(known) < len(self.outputs) or min(image.shape[-2:]) < 1:
-            what = f"outputs named {', '.join(self.outputs)}" if len(known) < len(self.outputs) else f"a fixed size of {image}"
-            raise self.misfit(tuple(outputs), what)
-        ways = _ways(self, image, known)
-        found = next(ways, None)
-        if found is None:
-            raise self.misfit(tuple(outputs), self.expected(image))
-        if len(found) > 1:
-            order = self._in_order(found, known)
-            if order is None:
-                what = "shapes that tell them apart; say their names in `outputs`, level by level"
-                raise self.misfit(tuple(outputs), what)
-            return order
-        return found[0]
+        found = self.fit(image, outputs)
+        if isinstance(found, str):
+            raise self.misfit(tuple(outputs), found)
+        return found
 
-    def _in_order(self, found: list[tuple[Taken, ...]], known: Sequence[Tensor]) -> tuple[Taken, ...] | None:
-        """Of several ways the one whose tensors are, level by level, in the order of `outputs`."""
-        for way in found:
+    def named(self, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Those that `outputs` names, else all. Raises SurgeryError where a name is not there."""
+        if missing := set(self.outputs) - {tensor.name for tensor in outputs}:
+            raise self.misfit(tuple(outputs), f"outputs named {', '.join(sorted(missing))}")
+        return tuple(tensor for tensor in outputs if not self.outputs or tensor.name in self.outputs)
+
+    def fit(self, image: Tensor, outputs: Sequence[Tensor]) -> tuple[Taken, ...] | str:
+        """Which tensor is what, or what was expected instead."""
+        if min(image.shape[-2:]) < 1:
+            return f"raw outputs of an input of fixed size, not {image}"
+        ways = next(_ways(self, image, self.named(outputs)), [])
+        if len(ways) < 2:
+            return ways[0] if ways else self.expected(image)
+        for way in ways:
             if [t.name for level in zip(*(take.tensors for take in way), strict=True) for t in level] == list(self.outputs):
                 return way
-        return None
+        return f"shapes that tell them apart ({self.expected(image)}); say their names in `outputs`, level by level"
 
     def expected(self, image: Tensor) -> str:
         """What it takes, in words."""
-        a, grids = self.anchors_each, self.grids(image)
-        ways = []
-        for packs in self.packings():
-            tensors = [f"[batch, {_channels(p) * a}, rows, columns] ({' + '.join(p)})" for p in packs]
-            tensors += [f"[batch, {self.boxes(image)}, {_channels(p)}] for all" for p in packs[:1] if len(packs) == 1]
-            ways.append(" and ".join(tensors) if len(packs) > 1 else " or ".join(tensors))
-        sizes = ", ".join(f"{grid.rows}x{grid.columns}" for grid in grids)
-        return f"for each grid ({sizes}) {'; or '.join(ways)}; channels first or last"
+        ways = [" and ".join(self._wanted(pack) for pack in packs) for packs in self.packings()]
+        joined = f"[batch, {self.boxes(image)}, {_channels(self.packings()[0][0])}] of all"
+        sizes = ", ".join(f"{grid.rows}x{grid.columns}" for grid in self.grids(image))
+        return f"FP32, for each grid ({sizes}) {', or '.join(ways)}, channels first or last; or {joined}"
+
+    def _wanted(self, pack: Pack) -> str:
+        a, c = self.anchors_each, _channels(pack)
+        apart = f" or [batch, {a}, rows, columns, {c}]" if a > 1 else ""
+        return f"[batch, {a * c}, rows, columns]{apart} ({' + '.join(pack)})"
 
     def gathered(self, build: Builder, image: Tensor, outputs: Sequence[Tensor]) -> dict[str, Role]:
         """In the graph: every role, all levels as one."""
@@ -205,13 +206,10 @@ class GridHead(Head):
         return np.concatenate(points)[None].astype(np.float32), np.concatenate(strides)[None].astype(np.float32)
 
 
-def whole(outputs: Sequence[Tensor], channels: int) -> tuple[Tensor, int] | None:
-    """The first output [batch, channels, boxes] or [batch, boxes, channels], and the axis of its channels."""
-    for tensor in outputs:
-        shape = bare(tensor)
-        if len(shape) == 2 and min(shape) > 0 and channels in shape:
-            return tensor, 1 + (shape[0] != channels)
-    return None
+def wholes(outputs: Sequence[Tensor], channels: int) -> list[tuple[Tensor, int]]:
+    """The outputs FP32 [batch, channels, boxes] or [batch, boxes, channels], each with the axis of its channels."""
+    shapes = [(tensor, bare(tensor)) for tensor in outputs if tensor.dtype == "FP32"]
+    return [(t, 1 + (shape[0] != channels)) for t, shape in shapes if len(shape) == 2 and min(shape) > 0 and channels in shape]
 
 
 def boxes_first(build: Builder, role: Role) -> str:
@@ -265,7 +263,7 @@ def _assigned(slots: list[tuple[str | int, ...]], outputs: Sequence[Tensor]) -> 
         yield ()
         return
     for tensor in outputs:
-        if _fits(bare(tensor), slots[0]):
+        if tensor.dtype == "FP32" and _fits(bare(tensor), slots[0]):
             for rest in _assigned(slots[1:], [t for t in outputs if t is not tensor]):
                 yield (tensor, *rest)
 

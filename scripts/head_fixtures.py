@@ -226,8 +226,8 @@ def yolox(source: Path | None) -> None:
     """YOLOX's head: its export, and decoded."""
     import torch
 
-    head = _detect(source, "yolox.models.yolo_head", "YOLOXHead")(CLASSES, width=0.03125, in_channels=[256, 256, 256])
     torch.manual_seed(7)
+    head = _detect(source, "yolox.models.yolo_head", "YOLOXHead")(CLASSES, width=0.03125, in_channels=[256, 256, 256])
     feats = [torch.randn(1, 8, *grid) for grid in GRIDS]
     with torch.no_grad():
         spread(shaken(head), lambda: head(feats))

@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from yolo_graphs import Arrays, decoded, kept, tensors
 
+from generator import graph
+from generator.cli import run
 from generator.detection import Answers
+from generator.errors import SurgeryError
 from generator.heads import Head
+from generator.load import load_all
 from generator.nms import Nms
+from generator.pipeline import Pipeline
 from generator.plugin import family
+from generator.spec import Spec
 from generator.tensors import Tensor
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures" / "heads").glob("*.npz"))
@@ -212,3 +220,124 @@ def test_extreme_values_stay_what_the_formula_says(name: str) -> None:
     assert np.isfinite(expected.scores).all()
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
     np.testing.assert_allclose(found.boxes, expected.boxes, rtol=1e-5, atol=2e-3)
+
+
+#: What is said, what is found, and what the one message says of it.
+MISFITS: list[tuple[dict[str, Any], dict[str, tuple[int, ...]], str]] = [
+    (V8, {"o": (84, N)}, r"expected FP32, for each grid \(8x12, 4x6, 2x3\) \[batch, 69, .*decoded one FP32 \[batch, 9, "),
+    (V8, {"o": (9, -1)}, "a fixed number of boxes"),
+    (V8 | {"reg_max": 1}, {"o": (9, N)}, "both fit: say `decoded`"),
+    (V8 | {"decoded": True}, levels(69, "first"), r"expected one FP32 \[batch, 9, boxes\]"),
+    (V8 | {"decoded": False}, {"o": (9, 44)}, "expected FP32, for each grid"),
+    (V8 | {"outputs": ["p"]}, {"o": (9, N)}, "expected outputs named p"),
+    (V8 | {"masks": 2}, levels(69, "first"), "taken from decoded outputs only"),
+    (V8, {"o": (9, 44), "p": (9, 55)}, "several fit: name it in `outputs`"),
+    ({"kind": "yolov5"}, {"o": (44, 10), "p": (10, 55)}, "several fit: name it in `outputs`"),
+    (V8, dict.fromkeys("abc", (69, -1, -1)), "say their names in `outputs`"),
+    (V8, levels(69, "first")  | {"t3": (69, 4, 6)}, "say their names in `outputs`"),
+    (V5, levels(5 + C, "first", 3), r"\[batch, 20, rows, columns\] or \[batch, 2, rows, columns, 10\]"),
+    (V5 | {"anchors": ANCHORS[:2]}, levels(5 + C, "first", 2), "anchors for 3 strides, as many for each"),
+    (V5 | {"angle": True}, levels(5 + C, "first", 2), "no keypoints or angle before decoding"),
+    ({"kind": "yolov5"}, levels(5 + C, "first", 2), "for raw ones say `anchors`"),
+    (V2, {"region": (30, 4, 6)}, r"for each grid \(2x3\) \[batch, 30, rows, columns\]"),
+    ({"kind": "yolox"}, {"o": (N, 4 + C)}, r"\[batch, 126, 10\] of all"),
+    ({"kind": "yolov10"}, {"o": (30, 7)}, r"one FP32 \[batch, boxes, 6\]"),
+    ({"kind": "yolov10"}, {"o": (30, 6), "p": (6, 5)}, "several fit: say `output`"),
+    ({"kind": "nanodet", "variant": "picodet"}, {"o": (N, C + 32)}, r"\(8x12, 4x6, 2x3, 1x2\)"),
+    ({"kind": "nanodet", "variant": "picodet", "decoded": True}, {"o": (N, 4)}, r"\[batch, boxes, 4\] and \[batch, 5, boxes\]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "shapes", "message"), MISFITS, ids=[f"{said['kind']} {number}" for number, (said, _, _) in enumerate(MISFITS)]
+)
+def test_a_head_that_does_not_fit_says_what_it_found_and_what_it_takes(
+    said: dict[str, Any], shapes: dict[str, tuple[int, ...]], message: str
+) -> None:
+    head, outputs = head_of(said | {"classes": C}), tuple(Tensor(n, "FP32", s) for n, s in shapes.items())
+    with pytest.raises(SurgeryError, match=message) as caught:
+        head.candidates(IMAGE, outputs)
+    assert all(str(output) in caught.value.message for output in outputs)
+
+
+def test_raw_outputs_of_an_open_input_size() -> None:
+    raw = tensors(random(levels(69, "first"), 1, "", 0))
+    with pytest.raises(SurgeryError, match=r"of an input of fixed size, not images FP32\[batch, 3, \?, \?\]"):
+        head_of(V8 | {"classes": C}).candidates(Tensor("images", "FP32", (3, -1, -1)), raw)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_half_precision_outputs_are_refused(name: str) -> None:
+    said, shapes = CASES[name]
+    halves = tuple(Tensor(output, "FP16", shape) for output, shape in shapes.items())
+    with pytest.raises(SurgeryError, match=r"FP16\[batch, .* expected .*FP32"):
+        head_of(said | {"classes": C}).candidates(IMAGE, halves)
+
+
+def test_names_tell_apart_what_shapes_do_not() -> None:
+    """As many classes as box channels; and sizes that the export left open."""
+    head = head_of(V8 | {"classes": 64, "outputs": [f"{kind}{i}" for i in range(3) for kind in "bc"]})
+    raw = random({**levels(64, "first", name="c"), **levels(64, "first", name="b")}, 1, "yolov8", seed=1)
+    _, found = decoded(head, IMAGE, raw)
+    np.testing.assert_allclose(found.scores[0, :96], 1 / (1 + np.exp(-raw["c0"].reshape(64, -1).T)), atol=1e-6)
+    same(found, head.reference(IMAGE, raw))
+    opened = tuple(Tensor(f"t{i}", "FP32", (69, -1, -1)) for i in range(3))
+    assert head_of(V8 | {"classes": C, "outputs": ["t0", "t1", "t2"]}).candidates(IMAGE, opened).boxes == N
+
+
+def test_a_cube_is_taken_channels_first() -> None:
+    """80 classes of 80 x 80 cells lie alike both ways; the boxes' tensor decides, and where that is no help, channels first."""
+    head, cube = head_of({"kind": "yolov8", "classes": 8, "strides": [8]}), Tensor("images", "FP32", (3, 64, 64))
+    for form in ("first", "last"):
+        raw = random({"c": (8, 8, 8), "b": level((8, 8), 64, form)}, 1, "yolov8", seed=2)
+        cells = raw["c"].reshape(8, 64).T if form == "first" else raw["c"].reshape(64, 8)
+        np.testing.assert_allclose(head.reference(cube, raw).scores[0], 1 / (1 + np.exp(-cells)), atol=1e-6)
+        same(decoded(head, cube, raw)[1], head.reference(cube, raw))
+
+
+BUILT: list[tuple[str, str, int]] = [
+    ("{kind: yolov8, classes: 3, strides: [8]}", "onnx", 67),
+    ("{kind: yolov5, classes: 3, strides: [8], anchors: [[[9, 9], [20, 12]]]}", "onnx", 16),
+    ("{kind: yolox, classes: 3, strides: [8], activated: false}", "onnx", 8),
+    ("{kind: yolov2, classes: 3, strides: [8], anchors: [[1, 2]]}", "onnx", 8),
+    ("{kind: yolov10, classes: 3}", "none", 6),
+    ("{kind: nanodet, variant: nanodet-plus, classes: 3, strides: [8], activated: false}", "onnx", 35),
+]
+
+
+@pytest.mark.parametrize(("head", "nms", "channels"), BUILT, ids=[head.split(",")[0].split()[1] for head, _, _ in BUILT])
+def test_each_head_from_spec_to_model(tmp_path: Path, head: str, nms: str, channels: int) -> None:
+    """A network of one convolution, built; what the model answers is what both references make of its raw outputs."""
+    numbers = np.random.default_rng(channels)
+    weights = numpy_helper.from_array(numbers.normal(0, 0.2, (channels, 3, 8, 8)).astype(np.float32), "w")
+    nodes = [helper.make_node("Conv", ["images", "w"], ["raw"], strides=[8, 8])]
+    shape: list[Any] = ["batch", channels, 4, 6]
+    if nms == "none":
+        nodes[0].output[0] = "grid"
+        nodes.append(helper.make_node("Reshape", ["grid", "shape"], ["rows"]))
+        nodes.append(helper.make_node("Round", ["rows"], ["raw"]))  # class numbers are whole
+        shape = ["batch", channels, 24]
+    size = numpy_helper.from_array(np.array([0, channels, 24]), "shape")
+    made = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 32, 48])],
+        [helper.make_tensor_value_info("raw", TensorProto.FLOAT, shape)], [weights, size],
+    )  # fmt: skip
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), tmp_path / "m.onnx")
+    threshold = "score_threshold: 0.05, max_detections: 12"
+    spec = tmp_path / "s.yaml"
+    spec.write_text(f"name: tiny\ncheckpoint: {{kind: onnx, file: m.onnx}}\nhead: {head}\nnms: {{kind: {nms}, {threshold}}}\n")
+    assert run(["build", str(spec), "-o", str(tmp_path / "repo")]) == 0
+    image = numbers.normal(0, 1, (3, 3, 32, 48)).astype(np.float32)
+    raw = graph.run(graph.session(tmp_path / "m.onnx"), {"images": image})
+    found = graph.run(graph.session(tmp_path / "repo" / "tiny" / "1" / "model.onnx"), {"images": image})
+    ((path, read_spec),) = load_all([spec])
+    assert isinstance(read_spec, Spec)
+    pipeline = Pipeline(path, read_spec)
+    assert pipeline.head is not None
+    assert pipeline.spec.nms is not None
+    assert pipeline.candidates is not None
+    expected = pipeline.spec.nms.reference(pipeline.head.reference(pipeline.raw.inputs[0], raw), pipeline.candidates)
+    assert set(found) == set(expected)
+    assert (found["num_dets"] > 0).any()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values.astype(np.float32), rtol=1e-4, atol=1e-3, err_msg=name)

@@ -63,18 +63,21 @@ class Nanodet(GridHead):
 
     def _decoded(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, int]:
         """Boxes, scores, and the axis of the scores' classes."""
-        by_name = {tensor.name: tensor for tensor in outputs}
-        known = [by_name[name] for name in self.outputs if name in by_name] or list(outputs)
+        known = self.named(outputs)
         ways = [
             (boxes, scores, axis)
             for boxes in known
             for scores in known
             for axis, shape in enumerate([(self.classes, bare(boxes)[0]), (bare(boxes)[0], self.classes)], 1)
-            if boxes is not scores and bare(boxes)[1:] == (4,) and bare(scores) == shape and min(shape) > 0
+            if boxes is not scores
+            and boxes.dtype == scores.dtype == "FP32"
+            and bare(boxes)[1:] == (4,)
+            and bare(scores) == shape
+            and min(shape) > 0
         ]
         ways = [way for way in ways if not self.outputs or way[0].name == self.outputs[0]]
         if len(ways) != 1:
-            what = f"[batch, boxes, 4] and [batch, {self.classes}, boxes], decoded"
+            what = f"FP32 [batch, boxes, 4] and [batch, {self.classes}, boxes], decoded"
             raise self.misfit(outputs, f"{what}; several fit: say their names in `outputs`, boxes first" if ways else what)
         return ways[0]
 

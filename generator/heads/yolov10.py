@@ -10,7 +10,7 @@ from pydantic import Field
 
 from generator.box_extras import ExtrasHead
 from generator.detection import Answers, Candidates, Decoded, corners
-from generator.levels import whole
+from generator.levels import wholes
 from generator.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -41,10 +41,13 @@ class Yolov10(ExtrasHead):
 
     def _taken(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, int]:
         channels = 6 + sum(self.extra_sizes)
-        known = [tensor for tensor in outputs if self.output in (None, tensor.name)]
-        found = [fit for tensor in known if (fit := whole([tensor], channels))]
+        found = wholes([tensor for tensor in outputs if self.output in (None, tensor.name)], channels)
         if len(found) != 1:
-            raise self.misfit(outputs, f"one [batch, boxes, {channels}]" + (", several fit: say `output`" if found else ""))
+            raise self.misfit(
+                outputs,
+                f"one FP32 [batch, boxes, {channels}], a fixed number of boxes"
+                + ("; several fit: say `output`" if found else ""),
+            )
         return found[0]
 
     def append(self, build: Builder, image: Tensor, outputs: tuple[Tensor, ...]) -> Decoded:

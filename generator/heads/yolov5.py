@@ -10,7 +10,7 @@ from pydantic import Field
 
 from generator.box_extras import ExtrasHead
 from generator.detection import Answers, Candidates, Decoded, corners
-from generator.levels import GridHead, Pack, bare, boxes_first, cells, whole
+from generator.levels import GridHead, Pack, bare, boxes_first, cells, wholes
 from generator.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -81,10 +81,13 @@ class Yolov5(GridHead, ExtrasHead):
     def _decoded(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, int]:
         """The tensor and the axis of its channels."""
         channels = 5 + self.classes + sum(self.extra_sizes)
-        found = whole([t for t in outputs if not self.outputs or t.name in self.outputs], channels)
-        if found is None:
-            raise self.misfit(outputs, f"[batch, boxes, {channels}] decoded; for raw outputs say `anchors`")
-        return found
+        found = wholes(self.named(outputs), channels)
+        if len(found) != 1:
+            what = f"one FP32 [batch, boxes, {channels}] decoded, a fixed number of boxes"
+            raise self.misfit(
+                outputs, f"{what}; {'several fit: name it in `outputs`' if found else 'for raw ones say `anchors`'}"
+            )
+        return found[0]
 
     def append(self, build: Builder, image: Tensor, outputs: tuple[Tensor, ...]) -> Decoded:
         """Boxes as centres, scores as probabilities."""

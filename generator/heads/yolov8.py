@@ -11,8 +11,7 @@ from pydantic import Field
 from generator import distances
 from generator.box_extras import ExtrasHead
 from generator.detection import Activation, Answers, Candidates, Decoded, corners
-from generator.errors import SurgeryError
-from generator.levels import GridHead, Pack, bare, cells, whole
+from generator.levels import GridHead, Pack, bare, cells, wholes
 from generator.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -75,22 +74,18 @@ class Yolov8(GridHead, ExtrasHead):
 
     def _decoded(self, image: Tensor, outputs: tuple[Tensor, ...]) -> tuple[Tensor, int] | None:
         """The decoded tensor and the axis of its channels; None where the raw outputs are there."""
-        known = [t for t in outputs if not self.outputs or t.name in self.outputs]
-        found = None if self.decoded is False else whole(known, 4 + self.classes + sum(self.extra_sizes))
-        try:
-            raw = self.decoded is not True and bool(self.taken(image, outputs))
-        except SurgeryError as error:
-            if found is None:
-                raise self.misfit(outputs, f"{self.expected(image)}; or decoded {self._expected()}") from error
-            return found
-        if raw and found:
+        found = [] if self.decoded is False else wholes(self.named(outputs), 4 + self.classes + sum(self.extra_sizes))
+        raw = self._expected() if self.decoded else self.fit(image, outputs)
+        if not found and isinstance(raw, str):
+            raise self.misfit(outputs, raw if self.decoded is not None else f"{raw}; or decoded {self._expected()}")
+        if found and not isinstance(raw, str):
             raise self.misfit(outputs, "either raw or decoded outputs; both fit: say `decoded`")
-        if found is None and not raw:
-            raise self.misfit(outputs, self._expected())
-        return found
+        if len(found) > 1:
+            raise self.misfit(outputs, f"{self._expected()}; several fit: name it in `outputs`")
+        return found[0] if found else None
 
     def _expected(self) -> str:
-        return f"[batch, {4 + self.classes + sum(self.extra_sizes)}, boxes]"
+        return f"one FP32 [batch, {4 + self.classes + sum(self.extra_sizes)}, boxes], a fixed number of boxes"
 
     def append(self, build: Builder, image: Tensor, outputs: tuple[Tensor, ...]) -> Decoded:
         """Raw: boxes as corners, scores before the sigmoid. Decoded: boxes as centres, scores as they are."""
