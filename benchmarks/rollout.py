@@ -8,8 +8,6 @@ writes it into docs/rollouts.md.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import shutil
 import statistics
@@ -87,25 +85,6 @@ def measure(
     )  # fmt: skip
 
 
-@contextlib.contextmanager
-def bucket() -> Iterator[str]:
-    """S3 on loopback."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_DEFAULT_REGION": "us-east-1"}
-    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    store.start()
-    try:
-        host, port = store.get_host_and_port()
-        boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="models")
-        yield f"s3://{host}:{port}/models/repo"
-    finally:
-        store.stop()
-
-
 def rows(folder: Path, changes: int, threads: int) -> Iterator[Row]:
     """Every way, one after the other."""
     scenario = load.Scenario(folder / "scenario")
@@ -125,7 +104,8 @@ def rows(folder: Path, changes: int, threads: int) -> Iterator[Row]:
 
         yield measure("`push` to a folder", control, scenario, str(place), pushed, changes=changes, threads=threads)
         scenario.build(1)
-        with bucket() as url:
+        with load.bucket() as place_s3:
+            url = f"{place_s3}/repo"
             load.run("push", scenario.repository, url)
 
             def to_s3(version: int, server: Server, loaded: load.Load, to: str = url) -> list[float]:

@@ -173,7 +173,7 @@ def run(images: Sequence[Path], repository: Path, model: str, rounds: int, outpu
         same_answers(client, loop, images)
         blobs = [image.read_bytes() for image in images]
         inputs = output / ".served_vs_loop-inputs.json"
-        inputs.write_text(bench.inputs(client.contract().input, bench.deal(blobs, (1, 8))), encoding="utf-8")
+        inputs.write_text(bench.inputs(client.contract(), bench.deal(blobs, (1, 8))), encoding="utf-8")
         before = {step: client.statistics(step) for step in client.contract().steps}
         try:
             found = compare(loop, tool, bench.Load(server.grpc_url, model, inputs), rounds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,17 +30,20 @@ class Detections:
     classes: NDArray[np.int32]
     #: n names; the class number as text where the model serves no labels.
     labels: tuple[str, ...]
+    #: What else the model says of each box, [n, ...] each; `keypoints` [n, points, 2 or more] in the picture's pixels.
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"detections": [{"label", "class", "score", "box": [x1, y1, x2, y2]}, ...]}`, plain JSON types."""
-        rows = zip(self.labels, self.classes, self.scores, self.boxes, strict=True)
+        """`{"detections": [{"label", "class", "score", "box": [x1, y1, x2, y2]}, ...]}` and the extras, plain JSON types."""
+        rows = enumerate(zip(self.labels, self.classes, self.scores, self.boxes, strict=True))
         return {
             "detections": [
                 {"label": label, "class": int(number), "score": _plain(score), "box": [_plain(v) for v in box]}
-                for label, number, score, box in rows
+                | {name: values[i].tolist() for name, values in self.extras.items()}
+                for i, (label, number, score, box) in rows
             ]
         }
 
@@ -101,7 +104,9 @@ def _detections(model: str, arrays: Arrays) -> Detections:
     # the rows behind the first `count` only fill the fixed size
     boxes, scores, classes = (arrays[name][:count] for name in DETECTION_OUTPUTS[1:])
     labels = arrays.get("det_labels")
-    return Detections(boxes, scores, classes, _labels(labels if labels is None else labels[:count], classes))
+    known = {*DETECTION_OUTPUTS, "det_labels", *(name for name in arrays if not name.startswith("det_"))}
+    extras = {name.removeprefix("det_"): values[:count] for name, values in arrays.items() if name not in known}
+    return Detections(boxes, scores, classes, _labels(labels if labels is None else labels[:count], classes), extras)
 
 
 def _labels(labels: NDArray[Any] | None, classes: NDArray[Any]) -> tuple[str, ...]:

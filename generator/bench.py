@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generator import server_stats
+from generator.contract import Contract
 from generator.errors import ToolError
 from generator.perf_analyzer import PerfAnalyzer
 from generator.server_stats import Step
@@ -91,7 +92,7 @@ def sweep(
     levels: list[Level] = []
     with tempfile.TemporaryDirectory(prefix="triton-repo-bench-") as scratch:
         load = Load(client.url, found.model, Path(scratch) / "inputs.json")
-        load.inputs.write_text(inputs(found.input, deal(blobs, concurrency)), encoding="utf-8")
+        load.inputs.write_text(inputs(found, deal(blobs, concurrency)), encoding="utf-8")
         for number in concurrency:
             told(number, None)
             before = {model: client.statistics(model) for model in models}
@@ -111,13 +112,14 @@ def deal(blobs: Sequence[bytes], concurrency: Sequence[int]) -> list[bytes]:
     return [blobs[i % len(blobs)] for i in range(rows)]
 
 
-def inputs(name: str, blobs: Sequence[bytes]) -> str:
+def inputs(found: Contract, blobs: Sequence[bytes]) -> str:
     """perf_analyzer's JSON: a row a request. `b64` is the serialized tensor, in which each element follows its 4-byte length."""
     texts: dict[bytes, str] = {}
     for blob in blobs:
         if blob not in texts:
             texts[blob] = base64.b64encode(struct.pack("<I", len(blob)) + blob).decode()
-    return json.dumps({"data": [{name: {"b64": texts[blob], "shape": [1]}} for blob in blobs]})
+    fixed = {name: {"content": [value], "shape": [1]} for name, value in found.thresholds.items()}
+    return json.dumps({"data": [{found.input: {"b64": texts[blob], "shape": [1]}, **fixed} for blob in blobs]})
 
 
 def window(concurrency: int, levels: Sequence[Level], at_least: int) -> int:

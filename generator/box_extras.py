@@ -23,7 +23,10 @@ class ExtrasHead(Head):
         tuple[int, int] | None,
         Field(description="Key points a box, and values of each: 2 (x, y) or 3 (and visibility): det_keypoints, input pixels."),
     ] = None
-    masks: Annotated[int, Field(ge=0, description="Mask coefficients a box: det_masks. The prototypes are not taken.")] = 0
+    masks: Annotated[int, Field(ge=0, description="Mask coefficients a box: det_masks.")] = 0
+    prototypes: Annotated[
+        str | None, Field(description="The output that masks are made of with the coefficients; it goes through as it is.")
+    ] = None
     angle: Annotated[
         bool,
         Field(description="Whether boxes are turned: det_angle, radians. det_boxes and suppression take them upright."),
@@ -40,6 +43,13 @@ class ExtrasHead(Head):
     def extra_sizes(self) -> list[int]:
         """Channels of each."""
         return [int(np.prod(extra.shape)) for extra in self.extras]
+
+    def passed(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The prototypes. Raises SurgeryError where no output is called so."""
+        found = tuple(tensor for tensor in outputs if tensor.name == self.prototypes)
+        if self.prototypes and not found:
+            raise self.misfit(outputs, f"one called {self.prototypes!r} (prototypes)")
+        return found
 
     def append_extras(self, build: Builder, names: list[str], axis: int) -> dict[str, str]:
         """Each as the NMS takes it, from [batch, channels, boxes] with `axis` 1, else [batch, boxes, channels]."""

@@ -51,6 +51,8 @@ def plan(specs: Sequence[Path], output: Path) -> list[Planned]:
     planned = []
     warnings = plan_check.judge(pipelines, output)
     for pipeline in pipelines:
+        if isinstance(pipeline, Pipeline):
+            pipeline.target_fits()
         entry = entries.get(pipeline.spec.name)
         item = _planned(pipeline, entry, output)
         if not item.fresh:
@@ -110,8 +112,16 @@ def _graphs(item: Planned, progress: Progress) -> Path | None:
         known = run.cached(step) is not None
         progress(step, "")
         folder = run.ensure(step, item.pipeline, source)
-        progress(step, "cached" if known else "; ".join(f"{k} {v}" for k, v in run.facts(folder).items()))
+        progress(step, _said(step, run.facts(folder), known))
     return folder
+
+
+def _said(step: Step, facts: dict[str, str], cached: bool) -> str:
+    """What a step did; each pass of the user's has a line of its own, also when it is only remembered."""
+    said = [f"{key} {value}" for key, value in facts.items()]
+    if step.name == "passes":
+        return "\n    ".join(["cached:" if cached else "", *said])
+    return "cached" if cached else "; ".join(said)
 
 
 def _stage(item: Planned, final: Path | None, staged: Path, progress: Progress) -> lock.Entry:

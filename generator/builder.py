@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,13 +90,22 @@ class Builder:
         variable = self._tensors[source]
         variable.name = tensor.name
         variable.dtype = np.dtype(numpy_dtype(tensor.dtype))
-        variable.shape = ["batch", *tensor.shape] if tensor.batched else list(tensor.shape)
+        variable.shape = _dims(tensor)
         self._tensors[tensor.name] = variable
         self.graph.outputs.append(variable)
 
+    def rename(self, old: str, new: str) -> None:
+        """Another name for a tensor."""
+        self._tensors[new] = self._tensors.pop(old)
+        self._tensors[new].name = new
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Make tensors of the graph its outputs, as they are."""
+        self.graph.outputs.extend(self._tensors[name] for name in names)
+
     def replace_input(self, old: str, new: Tensor) -> str:
         """A new graph input in place of `old`; returns its name. Connect the old one's consumers with `feed`."""
-        variable = gs.Variable(new.name, np.dtype(numpy_dtype(new.dtype)), ["batch", *new.shape])
+        variable = gs.Variable(new.name, np.dtype(numpy_dtype(new.dtype)), _dims(new))
         self.graph.inputs = [variable if tensor.name == old else tensor for tensor in self.graph.inputs]
         self._tensors[new.name] = variable
         return new.name
@@ -110,6 +119,11 @@ class Builder:
                     node.inputs[index] = self._tensors[source]
                     changed += 1
         return changed
+
+    def take(self, graph: gs.Graph) -> ModelProto:
+        """A graph that the user changed, as `model` gives it."""
+        self.graph = graph
+        return self.model()
 
     def model(self) -> ModelProto:
         """The changed graph, dead nodes removed, nodes in order, metadata kept."""
@@ -133,3 +147,9 @@ class Builder:
         constant = gs.Constant(self._fresh("const"), array)
         self._tensors[constant.name] = constant
         return constant
+
+
+def _dims(tensor: Tensor) -> list[int | str]:
+    """As graphsurgeon wants them: free dimensions have names."""
+    dims: list[int | str] = [dim if dim >= 0 else f"{tensor.name}_{axis}" for axis, dim in enumerate(tensor.shape)]
+    return ["batch", *dims] if tensor.batched else dims

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,9 +36,15 @@ _IN_FLIGHT = 4
 class _Base:
     """What both clients share: settings, requests and the translation of failures."""
 
-    def __init__(self, url: str = URL, model: str = "", *, timeout: float = 60.0) -> None:
-        """`url` is host:port of the gRPC service; without `model` the only ensemble is taken; `timeout` is seconds a request."""
+    def __init__(
+        self, url: str = URL, model: str = "", *, timeout: float = 60.0, thresholds: Mapping[str, float] | None = None
+    ) -> None:
+        """`url` is host:port of the gRPC service; without `model` the only ensemble is taken; `timeout` is seconds a request.
+
+        `thresholds` go to a detector that takes them from the request (`runtime` under `nms` in its spec), instead of its own.
+        """
         self.url = contract.check_url(url)
+        self.thresholds = dict(thresholds or {})
         self.timeout = timeout
         self._model = model
         self._contract: Contract | None = None
@@ -49,8 +55,13 @@ class _Base:
 
         tensor = triton.InferInput(found.input, found.shape(len(blobs)), "BYTES")
         tensor.set_data_from_numpy(np.array(blobs, dtype=np.object_).reshape(found.shape(len(blobs))))
+        inputs = [tensor]
+        for name, value in found.thresholds.items():
+            shape = found.shape(len(blobs))
+            inputs.append(triton.InferInput(name, shape, "FP32"))
+            inputs[-1].set_data_from_numpy(np.full(shape, value, np.float32))
         wanted = [triton.InferRequestedOutput(name) for name in found.outputs]
-        return {"model_name": found.model, "inputs": [tensor], "outputs": wanted, "client_timeout": self.timeout}
+        return {"model_name": found.model, "inputs": inputs, "outputs": wanted, "client_timeout": self.timeout}
 
     def _read(self, found: Contract, result: Any, count: int) -> Arrays:
         return found.per_picture({name: result.as_numpy(name) for name in found.outputs}, count)
@@ -68,8 +79,10 @@ class _Base:
 class Client(_Base):
     """Blocking. Not for use from several threads at once; make one each."""
 
-    def __init__(self, url: str = URL, model: str = "", *, timeout: float = 60.0) -> None:
-        super().__init__(url, model, timeout=timeout)
+    def __init__(
+        self, url: str = URL, model: str = "", *, timeout: float = 60.0, thresholds: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__(url, model, timeout=timeout, thresholds=thresholds)
         triton = _quiet_grpc()
         self._triton = triton.InferenceServerClient(self.url)
 
@@ -84,7 +97,7 @@ class Client(_Base):
             if self._model and self._model not in ready:
                 raise contract.unknown_model(self._model, self.url, ready)
             name = self._model or contract.only_ensemble([self._config(name) for name in ready], self.url)
-            self._contract = Contract.of(self._config(name))
+            self._contract = Contract.of(self._config(name)).with_thresholds(self.thresholds)
         return self._contract
 
     def infer(self, images: Sequence[Image]) -> list[Answer]:
@@ -168,8 +181,10 @@ class Client(_Base):
 class AsyncClient(_Base):
     """The same for asyncio; the batches of one call travel side by side."""
 
-    def __init__(self, url: str = URL, model: str = "", *, timeout: float = 60.0) -> None:
-        super().__init__(url, model, timeout=timeout)
+    def __init__(
+        self, url: str = URL, model: str = "", *, timeout: float = 60.0, thresholds: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__(url, model, timeout=timeout, thresholds=thresholds)
         self._client: Any = None
 
     async def models(self) -> list[str]:
@@ -183,7 +198,7 @@ class AsyncClient(_Base):
             if self._model and self._model not in ready:
                 raise contract.unknown_model(self._model, self.url, ready)
             name = self._model or contract.only_ensemble([await self._config(name) for name in ready], self.url)
-            self._contract = Contract.of(await self._config(name))
+            self._contract = Contract.of(await self._config(name)).with_thresholds(self.thresholds)
         return self._contract
 
     async def infer(self, images: Sequence[Image]) -> list[Answer]:

@@ -16,6 +16,10 @@ SAME_BOX_IOU = 0.9
 #: Pixels between the corners of boxes so small that their overlap says nothing.
 SAME_CORNERS = 0.01
 
+#: Pixels that a key point of a box that matches may move.
+_CORNERS = 0.1
+_KNOWN = {"num_dets", "det_boxes", "det_scores", "det_classes", "det_labels"}
+
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -113,6 +117,9 @@ def _picture(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]], bounds: Bou
     for i, j in pairs:
         result.max_abs = max(result.max_abs, float(np.abs(a["det_boxes"][i] - b["det_boxes"][j]).max()))
         result.score = max(result.score, abs(float(a["det_scores"][i]) - float(b["det_scores"][j])))
+        for name in sorted(name for name in set(a) - _KNOWN if name.startswith("det_")):
+            problem = _extra(name, a[name][i], b[name][j] if name in b else None, bounds)
+            result.problems += [problem] if problem else []
         if "det_labels" in a and a["det_labels"][i] != b["det_labels"][j]:
             result.problems.append(f"label {b['det_labels'][j]!r}, expected {a['det_labels'][i]!r}")
     alone = [a["det_scores"][i] for i in range(len(a["det_scores"])) if i not in {p for p, _ in pairs}]
@@ -125,6 +132,15 @@ def _picture(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]], bounds: Bou
     if result.score > bounds.score:
         result.problems.append(f"scores differ by {result.score:.3g}; the bound is {bounds.score:.3g}")
     return result
+
+
+def _extra(name: str, a: NDArray[Any], b: NDArray[Any] | None, bounds: Bounds) -> str:
+    """What is wrong with an extra of two boxes that match."""
+    if b is None:
+        return f"{name} is missing"
+    distance = float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
+    limit = _CORNERS if name == "det_keypoints" else bounds.absolute + bounds.relative * float(np.abs(a).max(initial=0.0))
+    return "" if distance <= limit else f"{name} differs by {distance:.3g}; the bound is {limit:.3g}"
 
 
 def _pairs(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> list[tuple[int, int]]:

@@ -56,6 +56,9 @@ def ensemble_config(pipeline: Pipeline) -> Draft:
                 step.input_map[edge.consumed.name] = edge.key
             if edge.source == part.name:
                 step.output_map[edge.produced.name] = edge.key
+    for key, value in pipeline.served.parameters.items():
+        draft.config.parameters[key].string_value = value
+        draft.note(f"parameters[{key}]", Origin("spec", ("nms", key)))
     draft.note("platform", Origin("spec", ("preprocess",)))
     draft.note("ensemble_scheduling", MODEL)
     config_serving.answers(draft, pipeline.spec.serving)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ class Contract:
     max_batch_size: int
     #: Models inside the ensemble, in the order of the config; empty for a model that is none.
     steps: tuple[str, ...] = ()
+    #: Thresholds that every request brings, with what the config's parameters say of them.
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: ModelConfig) -> Contract:
@@ -41,7 +43,19 @@ class Contract:
             )
         outputs = tuple(tensor.name for tensor in config.output)
         steps = tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
-        return cls(config.name, config.input[0].name, outputs, config.max_batch_size, steps)
+        thresholds = {name: float(config.parameters[name].string_value) for name in _thresholds(config)}
+        return cls(config.name, config.input[0].name, outputs, config.max_batch_size, steps, thresholds)
+
+    def with_thresholds(self, values: Mapping[str, float]) -> Contract:
+        """The same with other values. Raises ClientError for a threshold that the model does not take from a request."""
+        for name in values:
+            if name not in self.thresholds:
+                taken = f"it takes {', '.join(self.thresholds)}" if self.thresholds else "it takes none"
+                raise ClientError(
+                    f"model {self.model!r} does not take {name} from a request; {taken}",
+                    f"say `runtime: [{name}]` under `nms:` and build again",
+                )
+        return replace(self, thresholds={**self.thresholds, **values})
 
     @property
     def rows(self) -> int:
@@ -68,8 +82,15 @@ class Contract:
 
 
 def takes_pictures(config: ModelConfig) -> bool:
-    """One input, BYTES, one element a row."""
-    return [(_type_name(tensor.data_type), list(tensor.dims)) for tensor in config.input] == [("TYPE_STRING", [1])]
+    """One input, BYTES, one element a row; besides it only thresholds."""
+    kinds = [(_type_name(tensor.data_type), list(tensor.dims)) for tensor in config.input]
+    return kinds[:1] == [("TYPE_STRING", [1])] and len(_thresholds(config)) == len(kinds) - 1
+
+
+def _thresholds(config: ModelConfig) -> list[str]:
+    """Inputs of one number for which the config's parameters have a value."""
+    numbers = [t.name for t in config.input if (_type_name(t.data_type), list(t.dims)) == ("TYPE_FP32", [1])]
+    return [name for name in numbers if name in config.parameters]
 
 
 def is_ensemble(config: ModelConfig) -> bool:

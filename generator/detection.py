@@ -29,8 +29,11 @@ class Candidates:
     background: int | None = None
     #: Has every class a box of its own, [batch, boxes, classes, 4]?
     per_class: bool = False
-    #: What else belongs to each box and follows it through the selection; shapes without batch and boxes.
+    #: What else belongs to each box and follows it through the selection; shapes without batch and boxes. One that is called
+    #: `keypoints`, [points, 2 or more], has x and y in pixels of the model's input first, and is carried back to the picture.
     extras: tuple[Tensor, ...] = ()
+    #: Raw outputs that go through as they are, such as the prototypes of masks.
+    passed: tuple[Tensor, ...] = ()
 
     @property
     def pairs(self) -> int:

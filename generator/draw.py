@@ -88,12 +88,19 @@ def _detections(canvas: Image.Image, answer: Detections, factor: int) -> None:
     order = sorted(range(len(answer)), key=lambda i: float(answer.scores[i]))
     for i in order:  # the strongest last, on top
         _frame(pen, _on_canvas(boxes[i], canvas.size), colour(int(answer.classes[i])), look.line)
+        for x, y, *_ in answer.extras["keypoints"][i] if "keypoints" in answer.extras else ():
+            _dot(pen, (float(x) * factor, float(y) * factor), colour(int(answer.classes[i])), look.line)
     taken: list[Box] = []
     for i in reversed(order):  # the strongest chooses its place first
         text = _fit(f"{answer.labels[i]} {answer.scores[i]:.2f}", look, canvas.width)
         place = _place(_on_canvas(boxes[i], canvas.size), _label_size(text, look), canvas.size, taken)
         taken.append(place)
         _label(pen, text, place, colour(int(answer.classes[i])), look)
+
+
+def _dot(pen: ImageDraw.ImageDraw, at: tuple[float, float], ink: Colour, line: int) -> None:
+    x, y = at
+    pen.ellipse((x - line, y - line, x + line, y + line), fill=ink, outline=_INK)
 
 
 def _on_canvas(box: Iterable[float], size: tuple[int, int]) -> Box:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +58,20 @@ def interface(model: ModelProto) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]
     return inputs, tuple(_tensor(value) for value in model.graph.output)
 
 
+def inner(model: ModelProto) -> dict[str, Tensor]:
+    """Every tensor whose type and shape are known once shapes are inferred, as far as they can be."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    found = {}
+    for init in model.graph.initializer:
+        with contextlib.suppress(SurgeryError):
+            found[init.name] = _tensor(onnx.helper.make_tensor_value_info(init.name, init.data_type, init.dims))
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        with contextlib.suppress(SurgeryError):
+            if value.type.tensor_type.HasField("shape"):
+                found[value.name] = _tensor(value)
+    return found
+
+
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:
     kind = value.type.tensor_type
     try:
@@ -73,11 +89,27 @@ def checked(model: ModelProto, after: str) -> ModelProto:
     try:
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
         onnx.checker.check_model(inferred)
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
         raise SurgeryError(
-            f"{after}: the graph is no longer valid: {error}", "this is a mistake in the surgery or its settings"
+            f"{after}: the graph is no longer valid: {_named(model) or error}", "this is a mistake in the surgery or its settings"
         ) from None
     return inferred
+
+
+def _named(model: ModelProto) -> str:
+    """What shape inference says first, of a copy in which every node has a name: the outputs of those that have none."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    for node in copied.graph.node:
+        node.name = node.name or f"(output {', '.join(node.output)})"
+    try:
+        onnx.shape_inference.infer_shapes(copied, check_type=True, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return re.sub(r"\[\w+\] |Inference error\(s\): ", "", lines[0])
+    except ValueError:
+        return ""
+    return ""
 
 
 def session(path: Path, optimise: bool = True, threads: int = 0) -> Any:

@@ -73,6 +73,11 @@ def bare(tensor: Tensor) -> Shape:
     return tensor.shape[1:] if not tensor.batched and tensor.shape[:1] == (1,) else tensor.shape
 
 
+def cells(image: Tensor, strides: Sequence[int] = (8, 16, 32)) -> int:
+    """How many cells grids of these strides have in all."""
+    return sum(math.ceil(image.shape[-2] / stride) * math.ceil(image.shape[-1] / stride) for stride in strides)
+
+
 class GridHead(Head):
     """A head that predicts boxes in every cell of every grid; they come grid by grid, anchor by anchor, row by row."""
 

@@ -248,7 +248,7 @@ def _known_keys(loc: Loc, top: type[BaseModel]) -> list[str]:
         annotation = field.annotation
         if package:
             choices = family(package)
-            tag = str(loc[loc.index(step) + 1]) if loc.index(step) + 1 < len(loc) else ""
+            tag = next((str(t) for t in loc[loc.index(step) + 1 :] if isinstance(t, str)), "")  # behind the place in a list
             model = choices.get(tag) or (next(iter(choices.values())) if len(choices) == 1 else None)
         else:
             options = [annotation, *getattr(annotation, "__args__", ())]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from generator import recognise, sized
 from generator.detection import Candidates
 from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
 from generator.heads import Head
 from generator.load import line_of
+from generator.passes import Known
+from generator.picture import DTYPES, Picture, read
 from generator.postprocessing import label_names
 from generator.preprocessing import ENCODED
 from generator.spec import Spec
@@ -49,26 +52,91 @@ class Pipeline:
     spec: Spec
 
     @functools.cached_property
-    def raw(self) -> Interface:
+    def source(self) -> Interface:
         """The checkpoint's own inputs and outputs."""
         return self.spec.checkpoint.interface()
 
     @functools.cached_property
+    def operated(self) -> Interface:
+        """Inputs and outputs after the spec's own `surgery:`, before a size is set."""
+        known = Known(self.source.inputs, self.source.outputs, functools.cache(self.spec.checkpoint.tensors))
+        for index, step in enumerate(self.spec.surgery):
+            try:
+                known = step.interface(known)
+            except SurgeryError as error:
+                raise self.error(("surgery", index), f"{step.kind}: {error.message}", error.remedy) from None
+        return replace(self.source, inputs=known.inputs, outputs=known.outputs)
+
+    @functools.cached_property
+    def raw(self) -> Interface:
+        """What head, NMS and preprocess build on: after surgery, at `preprocess.size` where height and width are free."""
+        found, pre = self.operated, self.spec.preprocess
+        picture = read(found.inputs)
+        if pre is None or pre.size is None or picture is None:
+            return found
+        if any(own not in (-1, said) for own, said in zip(picture.size, pre.size, strict=True)):
+            what = f"size is {list(pre.size)}; the model takes {picture.tensor}"
+            raise self.error(("preprocess", "size"), what, "leave size out: the model has its own, or export it for that one")
+        file, tensor = None if self.spec.surgery else self.spec.checkpoint.onnx_file(), picture.sized(*pre.size)
+        outputs = sized.outputs(file, tensor, found.outputs) if file else found.outputs
+        return Interface((tensor,), outputs, found.head)
+
+    @functools.cached_property
+    def picture(self) -> Picture:
+        """The model's picture input. Raises SpecError where it has none, leaves its size free, or the preprocess does not fit."""
+        picture = read(self.raw.inputs)
+        if picture is None:
+            found = ", ".join(map(str, self.raw.inputs))
+            raise self.error(
+                ("preprocess",), f"the model takes {found}; a picture needs one input [batch, 3, height, width] or"
+                f" [batch, height, width, 3] of {', '.join(DTYPES)}",
+                "export it with a dynamic batch and a fixed size, or leave preprocess and postprocess out",
+            )  # fmt: skip
+        if min(picture.size) < 1:
+            fix = "say `size: [height, width]` under `preprocess:`, as in its training"
+            raise self.error(("preprocess",), f"the model takes {picture.tensor}: its size is free", fix)
+        self._suits(picture)
+        return picture
+
+    def _suits(self, picture: Picture) -> None:
+        pre = self.spec.preprocess
+        assert pre is not None
+        for misfit in pre.misfits(*picture.size):
+            raise self.error(("preprocess", misfit.field), misfit.what, misfit.remedy)
+        if picture.tensor.dtype != "UINT8":
+            return
+        for name, nothing in (("scale", 1), ("mean", (0, 0, 0)), ("std", (1, 1, 1))):
+            value = getattr(pre, name)
+            if value not in (nothing, type(pre).model_fields[name].default):
+                what = f"{name} is {value}; the model takes {picture.tensor}, levels as they are"
+                raise self.error(("preprocess", name), what, f"leave {name} out")
+
+    @functools.cached_property
     def head(self) -> Head | None:
-        """The spec's head, else the checkpoint's where NMS is asked for."""
-        return (self.spec.head or self.raw.head) if self.spec.nms else None
+        """Where NMS is asked for: the spec's head, else the checkpoint's, else the only one that fits. Raises SpecError."""
+        return (self.spec.head or self.raw.head or self._recognised()) if self.spec.nms else None
+
+    def _recognised(self) -> Head:
+        labels = self.spec.postprocess.label_names() if self.spec.postprocess else []
+        found = recognise.fitting(self.image, self.raw.outputs, len(labels)) if len(self.raw.inputs) == 1 else []
+        if len(found) == 1:
+            return found[0]
+        raise self.error(
+            ("nms",),
+            f"nms needs a head, and checkpoint kind {self.spec.checkpoint.kind} does not state one; "
+            f"{f'{len(found)} fit' if found else 'by its shapes none is known for'} {', '.join(map(str, self.raw.outputs))}",
+            "say which, in one of these lines:\n  " + "\n  ".join(map(recognise.line, found))
+            if found
+            else "add `head:`; docs/heads.md lists what each takes",
+        )
 
     @functools.cached_property
     def candidates(self) -> Candidates | None:
         """What the head gives for each picture, before NMS; None without one. Raises SpecError where they do not fit."""
-        if self.spec.nms is None:
+        if self.spec.nms is None or self.head is None:
             return None
-        if self.head is None:
-            raise self.error(
-                ("nms",), f"nms needs a head, and checkpoint kind {self.spec.checkpoint.kind} does not state one", "add `head:`"
-            )
         try:
-            found = self.head.candidates(self.raw.inputs[0], self.raw.outputs)
+            found = self.head.candidates(self.image, self.raw.outputs)
         except SurgeryError as error:
             raise self.error(("head",), error.message, error.remedy) from None
         try:
@@ -86,7 +154,7 @@ class Pipeline:
             height, width = self._canvas()
             inputs = self.spec.preprocess.outputs(height, width)[:1]
         if self.spec.nms is not None and self.candidates is not None:
-            inputs, outputs = (*inputs, *self.spec.nms.inputs()), self.spec.nms.outputs(self.candidates)
+            inputs, outputs = (*inputs, *self.spec.nms.inputs()), self.spec.nms.served(self.candidates)
         return Part(self.spec.model_name, "model", inputs, outputs)
 
     @functools.cached_property
@@ -119,8 +187,9 @@ class Pipeline:
         self.labels_fit()
         if self.spec.preprocess is None:
             return self.model
-        own = self.spec.nms.inputs() if self.spec.nms else ()
-        return Part(self.spec.name, "ensemble", (*self.parts[0].inputs, *own), self.parts[-1].outputs)
+        own, said = (self.spec.nms.inputs(), self.spec.nms.values()) if self.spec.nms else ((), {})
+        parameters = {name: repr(value) for name, value in said.items()}
+        return Part(self.spec.name, "ensemble", (*self.parts[0].inputs, *own), self.parts[-1].outputs, parameters=parameters)
 
     @functools.cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -160,20 +229,13 @@ class Pipeline:
         return self.spec.serving.max_batch_size * self.batched if said is None else said
 
     def _canvas(self) -> tuple[int, int]:
-        images = self.raw.inputs
-        if (
-            len(images) != 1
-            or not images[0].batched
-            or len(images[0].shape) != 3
-            or images[0].shape[0] != 3
-            or min(images[0].shape) < 1
-        ):
-            found = ", ".join(map(str, images))
-            raise self.error(
-                ("preprocess",), f"the model takes {found}; a picture needs one input [batch, 3, height, width]",
-                "export it with a dynamic batch and a fixed size, or leave preprocess and postprocess out",
-            )  # fmt: skip
-        return images[0].shape[1], images[0].shape[2]
+        return self.picture.size
+
+    @property
+    def image(self) -> Tensor:
+        """The first input as heads think of it: a picture has its channels first."""
+        picture = read(self.raw.inputs)
+        return picture.planes if picture else self.raw.inputs[0]
 
     def _labels_fit(self) -> None:
         post = self.spec.postprocess
@@ -188,6 +250,15 @@ class Pipeline:
                 f"{post.labels} has {len(names)} labels, the head has {classes} classes",
                 "use the list of its training",
             )
+
+    def target_fits(self) -> None:
+        """Raise SpecError where the target cannot run what the graph will hold."""
+        nms, target = self.spec.nms, self.spec.target
+        if nms is not None and nms.plugin and nms.plugin not in target.plugins:
+            raise self.error(
+                ("nms", "kind"), f"{nms.plugin} is a TensorRT plugin, which target {target.kind} does not run",
+                f"say `nms: {{kind: onnx}}`, or make the ONNX file for TensorRT alone: triton-repo onnx {self.path}",
+            )  # fmt: skip
 
     def labels_fit(self) -> None:
         """Judge `serving.labels` of a bare model. Raises SpecError for an unknown output, and for another count of classes."""

@@ -27,14 +27,24 @@ _SURGERY = (
         "surgery.py",
         "builder.py",
         "graph.py",
+        "picture.py",
         "passes/image_input.py",
         "passes/fold_constants.py",
+        "passes/set_opset.py",
+        "proof.py",
         "tensors.py",
         "detection.py",
         "selection.py",
         "suppression.py",
     ),
 )
+_PASSES = (
+    ("onnx", "onnx-ir", "onnxscript", "onnx-graphsurgeon", "onnxruntime", "numpy"),
+    (
+        "surgery.py", "proof.py", "change.py", "editing.py", "matching.py", "rewrites.py", "nearest.py", "user_code.py",
+        "graph.py", "builder.py", "compare.py", "passes/__init__.py", "tensors.py",
+    ),
+)  # fmt: skip
 _REPOSITORY = (
     ("tritonclient", "protobuf", "jinja2"),
     (
@@ -65,8 +75,11 @@ class Step:
         return f"{self.pipeline}/{self.name}"
 
 
-def steps(pipeline: Pipeline) -> tuple[Step, Step, Step]:
-    """export, surgery, repository: each key contains the one before. Raises CheckpointError for a file that cannot be read."""
+def steps(pipeline: Pipeline) -> tuple[Step, ...]:
+    """export, passes (where the spec has `surgery:`), surgery, repository: each key contains the one before.
+
+    Raises CheckpointError for a file that cannot be read.
+    """
     spec, name = pipeline.spec, pipeline.spec.name
     made = Step(name, "export", {
         "opset": str(spec.opset),
@@ -76,9 +89,11 @@ def steps(pipeline: Pipeline) -> tuple[Step, Step, Step]:
         **_versions(_EXPORT[0]),
         "python": platform.python_version(),
     })  # fmt: skip
+    edited = _edited(pipeline, made)
     cut = Step(name, "surgery", {
-        "export": made.key,
-        **_said("head", pipeline.head and pipeline.head.model_dump(mode="json")),
+        **{step.name: step.key for step in edited or [made]},
+        **_said("head", pipeline.head and pipeline.head.model_dump(mode="json"), pipeline.head.files() if pipeline.head else ()),
+        **{f"file {path.name}": file_digest(path) for path in (pipeline.head.files() if pipeline.head else ())},
         **_said("nms", spec.nms and spec.nms.model_dump(mode="json")),
         **_said("preprocess", spec.preprocess and spec.preprocess.model_dump(mode="json")),
         **_said("precision", spec.precision.model_dump(mode="json")),
@@ -99,7 +114,22 @@ def steps(pipeline: Pipeline) -> tuple[Step, Step, Step]:
         "templates": _tree(part.template for part in pipeline.parts),
         **_versions(_REPOSITORY[0]),
     })  # fmt: skip
-    return made, cut, written
+    return made, *edited, cut, written
+
+
+def _edited(pipeline: Pipeline, made: Step) -> list[Step]:
+    """The spec's own passes: their settings, their sources, the user's files, and the bounds that results are held to."""
+    passes, bounds = pipeline.spec.surgery, pipeline.spec.verify.bounds
+    files = [path for step in passes for path in step.files()]
+    parts = {
+        "export": made.key,
+        **_said("surgery", [step.model_dump(mode="json") for step in passes], files),
+        **_said("bounds", [bounds.absolute, bounds.relative]),
+        **{f"file {path.name}": file_digest(path) for path in _data(files)},
+        "sources": _sources(_PASSES[1], passes, [path for path in files if path.suffix == ".py"]),
+        **_versions(_PASSES[0]),
+    }
+    return [Step(pipeline.spec.name, "passes", parts)] if passes else []
 
 
 def folder_step(model: FolderModel) -> Step:

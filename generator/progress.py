@@ -35,4 +35,4 @@ class StepProgress:
             return
         if self._status is not None:
             self._status.stop()
-        self._console.print(f"  {step.id}: {outcome} ({time.monotonic() - self._started:.1f} s)")
+        self._console.print(f"  {step.id}: {outcome} ({time.monotonic() - self._started:.1f} s)", soft_wrap=True)

@@ -69,7 +69,9 @@ def child(step: str, pipeline: Pipeline, source: Path | None, output: Path) -> d
             raise RuntimeError(f"step {step} of {pipeline.spec.name} ended with code {code}:\n{tail}")
         answer = json.loads(answer_file.read_text(encoding="utf-8"))
     if "error" in answer:
-        raise errors.from_name(answer["error"], f"{pipeline.spec.name}: {answer['message']}", answer["remedy"])
+        message = answer["message"]
+        where = "" if message.startswith(f"{pipeline.path}:") else f"{pipeline.spec.name}: "
+        raise errors.from_name(answer["error"], f"{where}{message}", answer["remedy"])
     found: dict[str, str] = answer["facts"]
     return found
 

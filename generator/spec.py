@@ -15,6 +15,7 @@ from generator.fields import Name, SpecFile
 from generator.frontends import Frontend
 from generator.heads import Head
 from generator.nms import Nms
+from generator.passes import Pass
 from generator.plugin import Choice, Model
 from generator.postprocessing import Postprocess
 from generator.precisions import Precision
@@ -79,6 +80,10 @@ class Spec(Model):
     ]
     checkpoint: Annotated[Frontend, Choice("generator.frontends"), Field(description="The trained model.")]
     opset: Annotated[int, Field(ge=17, le=21, description="ONNX opset of the exported graph.")] = DEFAULT_OPSET
+    surgery: Annotated[
+        tuple[Annotated[Pass, Choice("generator.passes")], ...],
+        Field(description="Changes of the exported graph, in this order; head, NMS and preprocess see what they leave."),
+    ] = ()
     head: Annotated[
         Annotated[Head, Choice("generator.heads")] | None,
         Field(description="How raw outputs become boxes; left out where the checkpoint states it."),

@@ -9,12 +9,37 @@ from generator.errors import SurgeryError
 from generator.graph import checked, interface, load, save
 from generator.passes.fold_constants import FoldConstants
 from generator.passes.image_input import ImageInput
+from generator.passes.set_opset import SetOpset, opset
 from generator.tensors import Tensor
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
     from generator.pipeline import Pipeline
+
+
+#: The opset of what heads and NMS append.
+_OPSET = 18
+
+
+def edit(pipeline: Pipeline, exported: Path, edited: Path) -> dict[str, str]:
+    """The spec's own passes, in order; what each did, in words. Raises SurgeryError with the line of the pass that failed."""
+    from generator.proof import Prover
+
+    model, facts = checked(load(exported), "export"), {}
+    _same("the exported graph's outputs", interface(model)[1], pipeline.source.outputs)
+    prover = Prover(pipeline.spec.verify.bounds)
+    for index, step in enumerate(pipeline.spec.surgery):
+        try:
+            model, facts[f"{index + 1} {step.kind}:"] = prover.apply(step, model)
+        except SurgeryError as error:
+            said = pipeline.error(("surgery", index), error.message, error.remedy)
+            raise SurgeryError(said.message, said.remedy) from None
+    inputs, outputs = interface(model)
+    _same("the inputs after surgery", inputs, pipeline.operated.inputs)
+    _same("the outputs after surgery", outputs, pipeline.operated.outputs)
+    save(model, edited)
+    return facts
 
 
 def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
@@ -24,6 +49,7 @@ def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
     if pipeline.spec.preprocess is not None:
         model = checked(_image_input(pipeline, model), "image_input")
     if pipeline.head is not None:
+        model = _recent(pipeline, model)
         model = checked(_detector(pipeline, model), f"head {pipeline.head.kind} and nms")
     model = checked(FoldConstants().run(model), "fold_constants")
     model = checked(pipeline.spec.precision.apply(model), f"precision {pipeline.spec.precision.kind}")
@@ -33,13 +59,23 @@ def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
     save(model, final)
 
 
+def _recent(pipeline: Pipeline, model: ModelProto) -> ModelProto:
+    """With operators of the version that heads and NMS are made of; proven where it had to be brought there."""
+    from generator.proof import Prover
+
+    if opset(model) >= _OPSET:
+        return model
+    return Prover(pipeline.spec.verify.bounds).apply(SetOpset(version=_OPSET), model)[0]
+
+
 def _image_input(pipeline: Pipeline, model: ModelProto) -> ModelProto:
-    preprocess, image = pipeline.spec.preprocess, pipeline.raw.inputs[0]
+    preprocess, picture = pipeline.spec.preprocess, pipeline.picture
     assert preprocess is not None
-    height, width = image.shape[1:]
+    height, width = picture.size
     return ImageInput(
-        input=image.name, height=height, width=width, scale=preprocess.scale, mean=preprocess.mean, std=preprocess.std
-    ).run(model)
+        input=picture.tensor.name, size=(height, width), model_layout=picture.layout,
+        scale=preprocess.scale, mean=preprocess.mean, std=preprocess.std,
+    ).run(model)  # fmt: skip
 
 
 def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
@@ -49,7 +85,7 @@ def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     assert head is not None
     assert nms is not None
     assert pipeline.candidates is not None
-    image, outputs = pipeline.raw.inputs[0], pipeline.raw.outputs
+    image, outputs = pipeline.image, pipeline.raw.outputs
     build = Builder(model, f"head/{head.kind}")
     build.graph.outputs = []
     decoded = head.append(build, image, outputs)
@@ -57,6 +93,7 @@ def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     for tensor in nms.inputs():
         build.input(tensor)
     nms.append(build, decoded, pipeline.candidates)
+    build.keep(tensor.name for tensor in pipeline.candidates.passed)
     return build.model()
 
 

@@ -18,11 +18,14 @@ from generator import compare, graph, lock, plan, run, step_code
 from generator.compare import Comparison
 from generator.errors import VerifyError
 from generator.pipeline import Pipeline
+from generator.tensors import Tensor, numpy_dtype
 
 if TYPE_CHECKING:
     import tritonclient.grpc as triton
 
 Arrays = dict[str, NDArray[Any]]
+#: The measure where the spec's own passes changed results, inputs or outputs.
+OPERATED = "graph after the passes"
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,15 @@ class Rung:
 
 @dataclass(frozen=True)
 class Sample:
-    """What goes through the ladder: encoded pictures (none for a bare model), the model's input, and the pictures' geometry."""
+    """What goes through the ladder: encoded pictures (none for a bare model), the served input, and the pictures' geometry.
+
+    `raw` is the same for the graph before head, NMS and preprocess came to it, `source` for the checkpoint: the same values too,
+    unless the spec's own surgery gave the model other inputs.
+    """
 
     encoded: tuple[bytes, ...]
     values: NDArray[Any]
+    raw: NDArray[Any]
     source: NDArray[Any]
     geometry: NDArray[np.float32]
 
@@ -50,7 +58,7 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
     entry = lock.read(repository).get(pipeline.spec.name)
     if entry is None:
         raise VerifyError(f"{repository} holds no {pipeline.spec.name}", f"triton-repo build {pipeline.path} -o {repository}")
-    made, _, written = plan.steps(pipeline)
+    made, *passes, _, written = plan.steps(pipeline)
     if entry.steps.get(written.name) != written.parts:
         changed = plan.why_stale(written, entry.steps.get(written.name))
         raise VerifyError(
@@ -64,14 +72,40 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
         sample, pixels = _pictures(pipeline, repository)
         rungs.append(Rung(pipeline.spec.name, "pixels", "NumPy reference", pixels))
     source, framework = _source(pipeline, sample)
-    exported = graph.session(run.ensure(made, pipeline) / "model.onnx", optimise=False)
+    export = run.ensure(made, pipeline) / "model.onnx"
+    exported = graph.session(export, optimise=False)
     rungs.append(Rung(pipeline.spec.name, "exported ONNX", framework, _exported(pipeline, exported, sample, source)))
+    if passes:
+        source, result = _edited(pipeline, run.ensure(passes[0], pipeline, export) / "model.onnx", sample, source)
+        rungs += [Rung(pipeline.spec.name, "after the passes", framework, result)] if result else []
+        framework = framework if result else OPERATED
     expected = _reference(pipeline, source)
     rungs.append(
         Rung(pipeline.spec.name, "after surgery", f"{framework} + reference", _final(pipeline, repository, sample, expected))
     )
     rungs.append(Rung(pipeline.spec.name, "served", f"{framework} + reference", _served(pipeline, client, sample, expected)))
     return rungs
+
+
+def _edited(pipeline: Pipeline, path: Path, sample: Sample, source: Arrays) -> tuple[Arrays, Comparison | None]:
+    """What the rungs above are held against, and how far the spec's own passes are from the checkpoint.
+
+    Passes that keep results, and inputs and outputs apart from their names, leave the checkpoint's answer as the measure. After
+    others it is that of the graph that they made: what they change is the user's will, and the build compared what it could.
+    """
+    found = graph.run(graph.session(path, optimise=False), {pipeline.raw.inputs[0].name: sample.raw})
+    raw, own = pipeline.raw, pipeline.source
+    same = _kinds(raw.inputs) == _kinds(own.inputs) and _kinds(raw.outputs) == _kinds(own.outputs)
+    if not same or not all(step.compared() for step in pipeline.spec.surgery):
+        return found, None
+    bounds = pipeline.spec.verify.bounds
+    renamed = {new.name: source[old.name] for new, old in zip(raw.outputs, own.outputs, strict=True)}
+    return renamed, compare.tensors(renamed, found, bounds.absolute, bounds.relative)
+
+
+def _kinds(tensors: tuple[Tensor, ...]) -> list[tuple[object, ...]]:
+    """Types and shapes, without names."""
+    return [(t.dtype, t.shape, t.batched) for t in tensors]
 
 
 def _pictures(pipeline: Pipeline, repository: Path) -> tuple[Sample, Comparison]:
@@ -98,19 +132,33 @@ def _pictures(pipeline: Pipeline, repository: Path) -> tuple[Sample, Comparison]
         pixels.append(found)
         geometry.append(place)
     values = np.stack(pixels)
-    return Sample(tuple(encoded), values, spec.preprocess.normalise(values), np.stack(geometry).astype(np.float32)), result
+    raw = pipeline.picture.given(spec.preprocess, values)
+    return Sample(tuple(encoded), values, raw, _for_source(pipeline, raw), np.stack(geometry).astype(np.float32)), result
 
 
 def _random(pipeline: Pipeline) -> Sample:
     """Seeded values for a bare model: two rows where it has a batch axis; a free dimension gets eight values."""
-    tensor, random = pipeline.model.inputs[0], np.random.default_rng(0)
-    if len(pipeline.model.inputs) != 1 or tensor.dtype not in ("FP32", "FP64", "FP16"):
+    values = _values(pipeline, pipeline.model.inputs)
+    return Sample((), values, values, _for_source(pipeline, values), np.zeros((0, 6), np.float32))
+
+
+def _for_source(pipeline: Pipeline, raw: NDArray[Any]) -> NDArray[Any]:
+    """The checkpoint's input: the same, or values of its own where the spec's surgery gave the model another input."""
+    same = _kinds(pipeline.operated.inputs) == _kinds(pipeline.source.inputs)
+    return raw if same else _values(pipeline, pipeline.source.inputs)
+
+
+def _values(pipeline: Pipeline, inputs: tuple[Tensor, ...]) -> NDArray[Any]:
+    tensor, random = inputs[0], np.random.default_rng(0)
+    if len(inputs) != 1 or tensor.dtype not in ("FP32", "FP64", "FP16", "UINT8"):
         raise VerifyError(
-            f"{pipeline.spec.name}: only bare models of one floating-point input can be verified so far", "build without verify"
+            f"{pipeline.spec.name}: only bare models of one floating-point or UINT8 input can be verified so far",
+            "build without verify",
         )
     shape = [*([min(2, pipeline.max_batch_size or 2)] if tensor.batched else []), *(8 if d < 0 else d for d in tensor.shape)]
-    values = random.random(shape).astype({"FP32": np.float32, "FP64": np.float64, "FP16": np.float16}[tensor.dtype])
-    return Sample((), values, values, np.zeros((0, 6), np.float32))
+    if tensor.dtype == "UINT8":
+        return random.integers(0, 256, shape).astype(np.uint8)
+    return random.random(shape).astype(numpy_dtype(tensor.dtype))
 
 
 def _source(pipeline: Pipeline, sample: Sample) -> tuple[Arrays, str]:
@@ -125,9 +173,9 @@ def _source(pipeline: Pipeline, sample: Sample) -> tuple[Arrays, str]:
 
 def _exported(pipeline: Pipeline, session: Any, sample: Sample, source: Arrays) -> Comparison:
     bounds = pipeline.spec.verify.bounds
-    found = graph.run(session, {pipeline.raw.inputs[0].name: sample.source})
+    found = graph.run(session, {pipeline.source.inputs[0].name: sample.source})
     result = compare.tensors(source, found, bounds.absolute, bounds.relative)
-    if pipeline.head is not None and pipeline.spec.nms is not None and result.ok:
+    if pipeline.head is not None and pipeline.spec.nms is not None and not pipeline.spec.surgery and result.ok:
         a, b = _reference(pipeline, source), _reference(pipeline, found)
         boxes = compare.detections(a, b, bounds, pipeline.spec.nms.score_threshold)
         boxes.max_abs = 0.0
@@ -139,7 +187,9 @@ def _reference(pipeline: Pipeline, raw: Arrays) -> Arrays:
     """Raw outputs -> what the graph after surgery ought to give, in plain NumPy."""
     if pipeline.head is None or pipeline.spec.nms is None or pipeline.candidates is None:
         return raw
-    return pipeline.spec.nms.reference(pipeline.head.reference(pipeline.raw.inputs[0], raw), pipeline.candidates)
+    answers = pipeline.head.reference(pipeline.image, raw)
+    passed = {tensor.name: raw[tensor.name] for tensor in pipeline.candidates.passed}
+    return {**pipeline.spec.nms.reference(answers, pipeline.candidates), **passed}
 
 
 def _final(pipeline: Pipeline, repository: Path, sample: Sample, expected: Arrays) -> Comparison:

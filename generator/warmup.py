@@ -129,9 +129,11 @@ def _pictures(pipeline: Pipeline, wanted: Warmup, onnx: Path, staged: Path) -> l
     rows = []
     for path in wanted.images:
         canvas, place = code.prepare(code.decode(path.read_bytes(), settings.max_pixels), settings)
-        outputs = session.run(None, {pixels.name: np.asarray(canvas)[None]})
+        said = pipeline.spec.nms.values() if pipeline.spec.nms else {}
+        thresholds = {name: np.full((1, 1), value, np.float32) for name, value in said.items()}
+        outputs = session.run(None, {pixels.name: np.asarray(canvas)[None], **thresholds})
         row = {image.name: serialised([path.read_bytes()]), pixels.name: np.ascontiguousarray(canvas).tobytes()}
-        row[geometry.name] = np.asarray(place, np.float32).tobytes()
+        row |= {geometry.name: np.asarray(place, np.float32).tobytes()} | {k: v.tobytes() for k, v in thresholds.items()}
         names = [output.name for output in session.get_outputs()]
         rows.append(row | {name: value[0].tobytes() for name, value in zip(names, outputs, strict=True)})
     return rows

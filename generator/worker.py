@@ -30,7 +30,7 @@ def _do(task: dict[str, Any]) -> dict[str, str]:
     from generator.spec import Spec
 
     pipeline = Pipeline(Path(task["path"]), Spec.model_validate_json(json.dumps(task["spec"])))
-    return {"export": _export, "surgery": _surgery, "source": _source}[task["step"]](pipeline, task)
+    return {"export": _export, "passes": _passes, "surgery": _surgery, "source": _source}[task["step"]](pipeline, task)
 
 
 def _export(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
@@ -40,7 +40,7 @@ def _export(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
     output = Path(task["output"])
     source = pipeline.spec.checkpoint.onnx_file()
     if source is None:
-        used = export(pipeline.spec.checkpoint.module(), pipeline.raw, pipeline.spec.opset, output)
+        used = export(pipeline.spec.checkpoint.module(), pipeline.source, pipeline.spec.opset, output)
     else:
         for file in pipeline.spec.checkpoint.files():
             shutil.copyfile(file, output if file == source else output.parent / file.name)
@@ -51,6 +51,13 @@ def _export(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
         "opset": str(next(o.version for o in model.opset_import if not o.domain)),
         "nodes": str(len(model.graph.node)),
     }
+
+
+def _passes(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
+    from generator.surgery import edit
+
+    facts: dict[str, str] = edit(pipeline, Path(task["input"]), Path(task["output"]))
+    return facts
 
 
 def _surgery(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
@@ -67,12 +74,12 @@ def _source(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
     import numpy as np
 
     values = np.load(task["input"])
-    names = [t.name for t in pipeline.raw.outputs]
+    names = [t.name for t in pipeline.source.outputs]
     source = pipeline.spec.checkpoint.onnx_file()
     if source is not None:
         from generator import graph
 
-        results = list(graph.run(graph.session(source, optimise=False), {pipeline.raw.inputs[0].name: values}).values())
+        results = list(graph.run(graph.session(source, optimise=False), {pipeline.source.inputs[0].name: values}).values())
     else:
         import torch
 

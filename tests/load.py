@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
+import os
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -25,7 +28,7 @@ from generator.rollout import roll_out
 from generator.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
 #: The bare model multiplies by its version's factor, so that an answer says which version gave it.
@@ -233,3 +236,27 @@ def poll(seconds: int = 1) -> dict[str, Any]:
 def explicit(scenario: Scenario) -> dict[str, Any]:
     """A server that loads what it is told."""
     return {"model_control": "explicit", "load": list(push.parcel(scenario.repository).served)}
+
+
+@contextlib.contextmanager
+def bucket() -> Iterator[str]:
+    """The URL of a bucket of moto's S3 server, on loopback."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    said = {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "y",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    store.start()
+    try:
+        with mock.patch.dict(os.environ, said):
+            host, port = store.get_host_and_port()
+            boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="models")
+            yield f"s3://{host}:{port}/models"
+    finally:
+        store.stop()

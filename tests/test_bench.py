@@ -16,6 +16,7 @@ from PIL import Image
 
 from generator import bench, bench_report, cli, perf_analyzer
 from generator.bench import Level, Report
+from generator.contract import Contract
 from generator.errors import ToolError
 from generator.perf_analyzer import PerfAnalyzer
 from generator.server import Server
@@ -27,6 +28,9 @@ RECORDED = (
     "Server Compute Output,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency\n"
     "4,2880.84,2,663,0,31,372,309,2,1274,1842,2006,2575\n\n"
 )
+
+
+IMAGE = Contract("m", "image", (), 8)
 
 
 def step(model: str = "m", batches: dict[int, int] | None = None) -> Step:
@@ -61,7 +65,7 @@ def test_a_report_of_another_form_is_an_error(text: str) -> None:
 
 
 def test_inputs_are_the_serialized_tensor_with_its_length_in_front() -> None:
-    rows = json.loads(bench.inputs("image", [b"\xff\xd8 a picture", b"b"]))["data"]
+    rows = json.loads(bench.inputs(IMAGE, [b"\xff\xd8 a picture", b"b"]))["data"]
     assert [row["image"]["shape"] for row in rows] == [[1], [1]]
     data = base64.b64decode(rows[0]["image"]["b64"])
     assert struct.unpack("<I", data[:4]) == (12,)
@@ -104,7 +108,7 @@ def test_last_words_are_the_last_different_lines() -> None:
 def test_a_failing_perf_analyzer_is_quoted(repository: Path, server: Callable[..., Server], tmp_path: Path) -> None:
     url, tool = server(repository).grpc_url, perf_analyzer.find()
     file = tmp_path / "inputs.json"
-    file.write_text(bench.inputs("image", [b"bad"]))
+    file.write_text(bench.inputs(IMAGE, [b"bad"]))
     with pytest.raises(ToolError, match=r"code 99 at concurrency 2: .*not a JPEG or PNG"):
         bench.measure(tool, bench.Load(url, "detector", file), 2, 100)
     with pytest.raises(ToolError, match="unknown model: 'nobody'"):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from head_graphs import Arrays, decoded, kept, tensors
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from yolo_graphs import Arrays, decoded, kept, tensors
 
 from generator import graph
 from generator.cli import run

@@ -119,7 +119,7 @@ def batches(draw: st.DrawFn) -> dict[str, NDArray[Any]]:
 def test_detections_do_as_the_reference(four: Detections, tensors: dict[str, NDArray[Any]], labelled: bool) -> None:
     kind = four if labelled else Detections()
     answer = detections.original(tensors, np.array(kind.label_names(), np.object_))
-    wanted = kind.reference(tensors, tensors["geometry"])
+    wanted = kind.reference({name: v for name, v in tensors.items() if name != "geometry"}, tensors["geometry"])
     assert set(answer) == set(wanted)
     for name in ("num_dets", "det_scores", "det_classes"):
         assert (answer[name] == wanted[name]).all(), name
@@ -232,3 +232,22 @@ def test_a_labels_file_that_would_shift_the_classes_is_refused(tmp_path: Path, c
     file.write_bytes(content)
     with pytest.raises(SpecError, match=message):
         Detections(labels=file).label_names()
+
+
+def test_extras_follow_their_boxes_and_key_points_go_back_to_the_picture() -> None:
+    tensors = found(
+        [2], [[0.5, 0.25, 10, 20, 400, 300]], det_boxes=[[[10, 20, 60, 70], [20, 30, 40, 50]]], det_scores=[[0.9, 0.8]]
+    )
+    tensors["det_classes"][:] = 0
+    tensors["det_mask"] = np.arange(6, dtype=np.float32).reshape(1, 3, 2)
+    tensors["det_keypoints"] = np.array([[[[10, 20, 0.5]], [[60, 45, 0.25]], [[np.nan] * 3]]], np.float32)
+    answer = detections.original(tensors, NO_LABELS)
+    assert answer["det_keypoints"][0].tolist() == [[[0, 0, 0.5]], [[100, 100, 0.25]], [[0, 0, 0]]]
+    assert answer["det_mask"][0].tolist() == [[0, 1], [2, 3], [0, 0]]
+    geometry = tensors.pop("geometry")
+    wanted: dict[str, NDArray[Any]] = dict(Detections().reference(tensors, geometry))
+    for name in ("det_keypoints", "det_mask", "det_boxes"):
+        np.testing.assert_allclose(answer[name], wanted[name], err_msg=name)
+    outputs = (*CONTRACT, Tensor("det_mask", "FP32", (3, 2)))
+    assert [t.name for t in Detections().inputs(outputs)] == [*(t.name for t in outputs), "geometry"]
+    assert [t.name for t in Detections().outputs(outputs)] == [*(t.name for t in outputs), "det_labels"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -187,30 +186,11 @@ def test_a_push_that_was_cut_off_can_be_repeated(made: Path, memory: Any, monkey
     assert "nothing to bring" in load.run("push", made / "r2", "memory://there/repo")
 
 
-@contextlib.contextmanager
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket of moto's S3 server, on loopback."""
-    boto3 = pytest.importorskip("boto3")
-    from moto.server import ThreadedMotoServer
-
-    for name, value in {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "y", "DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    store.start()
-    try:
-        host, port = store.get_host_and_port()
-        boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="models")
-        yield f"s3://{host}:{port}/models"
-    finally:
-        store.stop()
-
-
 @pytest.mark.parametrize("control", ["explicit", pytest.param("poll", marks=pytest.mark.full)])
-def test_s3_with_a_server_that_reads_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: str) -> None:
+def test_s3_with_a_server_that_reads_from_there(tmp_path: Path, control: str) -> None:
     """The wheel's tritonserver on s3://, rolled forward and back under load by push; a prefix's neighbours stay."""
     scenario = load.Scenario(tmp_path)
-    with s3(monkeypatch) as bucket:
+    with load.bucket() as bucket:
         url = f"{bucket}/some/repo"
         load.run("push", scenario.repository, url)
         load.run("push", scenario.repository, f"{bucket}/some/repo2")

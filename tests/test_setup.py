@@ -191,6 +191,36 @@ def test_a_weight_with_another_digest_is_not_kept(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_weights_of_one_name_and_of_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fetched: list[str] = []
+    monkeypatch.setattr(fetch_weights, "_put", lambda path, wanted: fetched.append(wanted.path))
+    assert fetch_weights.main([str(tmp_path), "retinaface", "yolov8-doclaynet"]) == 0
+    assert fetched == ["retinaface/retinaface.onnx", "yolov8-doclaynet/yolov8n-doclaynet.onnx"]
+    fetched.clear()
+    assert fetch_weights.main([str(tmp_path)]) == 0
+    assert "centerface/centerface.onnx" in fetched
+    assert "yolov8-doclaynet/yolov8n-doclaynet.onnx" not in fetched, "a download of 37 MB comes only when it is named"
+    fetched.clear()
+    assert fetch_weights.main([str(tmp_path), "--all"]) == 0
+    assert fetched == [wanted.path for wanted in fetch_weights.FILES]
+
+
+def test_weights_of_an_unknown_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fetch_weights.main([str(tmp_path), "retinanet"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: retinanet is not among the weights; name some of centerface, ")
+    assert len(error.splitlines()) == 1
+
+
+def test_a_model_inside_python_source_is_read_and_not_run(tmp_path: Path) -> None:
+    trap = tmp_path / "ran"
+    source = f"open({str(trap)!r}, 'w')\nOTHER = b'no'\nWEIGHTS = b'\\x08\\x06'\n".encode()
+    assert fetch_weights.literal(source, "WEIGHTS") == b"\x08\x06"
+    assert not trap.exists()
+    with pytest.raises(ToolError, match="no bytes are assigned to MISSING"):
+        fetch_weights.literal(source, "MISSING")
+
+
 MACHINES = [
     (platform, "machine", lambda: "aarch64", "on aarch64, and the server's wheel is for Linux on x86-64"),
     (host, "glibc", lambda: (2, 31), "glibc 2.35 or newer and this system has 2.31"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,13 +205,22 @@ def statistics(client: triton.InferenceServerClient, name: str) -> Any:
     return client.get_inference_statistics(name).model_stats[0]
 
 
+def settled(client: triton.InferenceServerClient, name: str) -> Any:
+    """Counted a moment after the answer was sent."""
+    for _ in range(50):
+        if (found := statistics(client, name)).inference_count:
+            return found
+        time.sleep(0.1)
+    return found
+
+
 def test_requests_are_batched_into_one_run(client: triton.InferenceServerClient) -> None:
     inputs = [np.full((rows, 4), index, np.float32) for index, rows in enumerate((1, 2, 3))]
     answers = together(client, "gathered", inputs)
     for x, answer in zip(inputs, answers, strict=True):
         assert (answer.as_numpy("z") == x).all()
         assert (answer.as_numpy("y") == np.full_like(x, 6)).all(), "rows in the run, as the model itself counted them"
-    seen = statistics(client, "gathered")
+    seen = settled(client, "gathered")
     assert (seen.inference_count, seen.execution_count) == (6, 1)
     assert [stats.batch_size for stats in seen.batch_stats] == [6]
 

@@ -60,7 +60,9 @@ def test_every_rung_of_a_sound_repository_holds(built: tuple[Path, Path], capsys
 
 def test_wrong_pixels(copy: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     served = copy[1] / "tiny_preprocess" / "1" / "model.py"
-    served.write_text(served.read_text().replace("- 0.1), round", "+ 0.6), round"))
+    text = served.read_text()
+    assert "return free // 2 if" in text
+    served.write_text(text.replace("return free // 2 if", "return free // 2 + 1 if"))
     code, rungs, error = climb(*copy, capsys)
     assert code == 1
     assert not rungs["pixels"]["ok"]

@@ -16,6 +16,8 @@ class Backend(Plugin):
 
     #: The name of the model file inside the version folder.
     filename: ClassVar[str]
+    #: TensorRT plugin nodes that it runs.
+    plugins: ClassVar[tuple[str, ...]] = ()
 
     def artefact(self, onnx: Path, version_folder: Path) -> None:
         """Put the model into `version_folder`."""

@@ -50,9 +50,20 @@ class _Row:
     "-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder for the drawn pictures; default: this one."
 )
 @click.option("--draw/--no-draw", "drawing", default=True, help="Write NAME.detections.png or NAME.classes.png for each picture.")
+@click.option("--score-threshold", type=click.FloatRange(0, 1), help="For detectors that take it from the request.")
+@click.option("--iou-threshold", type=click.FloatRange(0, 1), help="Likewise.")
 @click.option("--timeout", type=click.FloatRange(min=0.001), default=60.0, show_default=True, help="Seconds a request may take.")
 def command(
-    *, images: tuple[Path, ...], model: str, url: str, as_json: bool, output: Path, drawing: bool, timeout: float
+    *,
+    images: tuple[Path, ...],
+    model: str,
+    url: str,
+    as_json: bool,
+    output: Path,
+    drawing: bool,
+    score_threshold: float | None,
+    iou_threshold: float | None,
+    timeout: float,
 ) -> None:
     """Ask a running server about IMAGES (JPEG or PNG), print what it finds and draw it into a copy of each.
 
@@ -62,7 +73,9 @@ def command(
 
     if drawing:
         _folder(output)
-    with Client(url, model, timeout=timeout) as client:
+    said = {"score_threshold": score_threshold, "iou_threshold": iou_threshold}
+    thresholds = {name: value for name, value in said.items() if value is not None}
+    with Client(url, model, timeout=timeout, thresholds=thresholds) as client:
         results = client.infer_each(images)
         name = client.contract().model
     rows = [_Row(i, None, r) if isinstance(r, ClientError) else _Row(i, r, None) for i, r in zip(images, results, strict=True)]

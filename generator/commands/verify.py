@@ -54,8 +54,12 @@ def command(specs: tuple[Path, ...], repository: Path, as_json: bool) -> None:
             )
     if copied and not as_json:
         click.echo(f"loaded: {', '.join(copied)}: served as they are; there is no checkpoint to compare them with")
-    if pipelines and not as_json:
-        click.echo(f"verified: {', '.join(p.spec.name for p in pipelines)}: what is served equals what was trained")
+    operated = {rung.pipeline for rung in rungs if rung.against.startswith(verify.OPERATED)}
+    trained = [p.spec.name for p in pipelines if p.spec.name not in operated]
+    if trained and not as_json:
+        click.echo(f"verified: {', '.join(trained)}: what is served equals what was trained")
+    if operated and not as_json:
+        click.echo(f"verified: {', '.join(sorted(operated))}: what is served equals the graph that `surgery:` made")
 
 
 def _table(rungs: list[Rung]) -> None:

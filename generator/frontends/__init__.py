@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,10 @@ class Frontend(Plugin):
     def interface(self) -> Interface:
         """Inputs and outputs, read without torch and without running code from the checkpoint. Raises CheckpointError."""
         raise NotImplementedError
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Every tensor inside the model whose type and shape can be read beforehand; nothing where there is no graph yet."""
+        return {}
 
     def onnx_file(self) -> Path | None:
         """The checkpoint itself where it already is ONNX."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field
 from generator.errors import CheckpointError
 from generator.fields import SpecFile
 from generator.frontends import Frontend, Interface
+from generator.tensors import Tensor
 
 
 class Onnx(Frontend):
@@ -36,6 +38,12 @@ class Onnx(Frontend):
 
         inputs, outputs = interface(load(self.file, weights=False))
         return Interface(inputs, outputs)
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """From the graph, shapes inferred."""
+        from generator.graph import inner, load
+
+        return inner(load(self.file, weights=False))
 
     def onnx_file(self) -> Path | None:
         """The file itself."""

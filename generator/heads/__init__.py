@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field
 
@@ -31,7 +32,20 @@ class Head(Plugin):
     #: Does the head give at most one box a thing, so that nothing needs suppressing?
     needs_nms: ClassVar[bool] = True
 
-    classes: Annotated[int, Field(ge=1, description="Number of classes.")]
+    classes: Annotated[int, Field(ge=1, description="Number of classes, a background among them.")]
+
+    @classmethod
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Self]:  # noqa: ARG003 -- a head looks at what it needs
+        """Filled in, every form of this head that raw outputs of these shapes may come from.
+
+        Forms that shapes cannot tell apart are all given, so that nobody guesses; `candidates` is asked afterwards whether each
+        does fit. `classes` is the number of labels, 0 where it is not known. None by default: the head has to be asked for.
+        """
+        return []
+
+    def files(self) -> list[Path]:
+        """Files that decide what the head does (their digests enter the cache key)."""
+        return []
 
     def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> Candidates:
         """What it will give. Raises SurgeryError with the shapes found and expected where it does not fit."""

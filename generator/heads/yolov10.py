@@ -37,7 +37,7 @@ class Yolov10(ExtrasHead):
     def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> Candidates:
         """As many boxes as the model gives."""
         tensor, axis = self._taken(outputs)
-        return Candidates(tensor.shape[-axis], self.classes, extras=self.extras)
+        return Candidates(tensor.shape[-axis], self.classes, extras=self.extras, passed=self.passed(outputs))
 
     def _taken(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, int]:
         channels = 6 + sum(self.extra_sizes)

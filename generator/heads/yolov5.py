@@ -10,7 +10,7 @@ from pydantic import Field
 
 from generator.box_extras import ExtrasHead
 from generator.detection import Answers, Candidates, Decoded, corners
-from generator.levels import GridHead, Pack, boxes_first, wholes
+from generator.levels import GridHead, Pack, bare, boxes_first, cells, wholes
 from generator.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -19,11 +19,18 @@ if TYPE_CHECKING:
     from generator.builder import Builder
 
 
+#: Of YOLOv5 and YOLOv7, as published with their COCO models.
+_PUBLISHED = (
+    (((10, 13), (16, 30), (33, 23)), ((30, 61), (62, 45), (59, 119)), ((116, 90), (156, 198), (373, 326))),
+    (((12, 16), (19, 36), (40, 28)), ((36, 75), (76, 55), (72, 146)), ((142, 110), (192, 243), (459, 401))),
+)
+
+
 class Yolov5(GridHead, ExtrasHead):
     """YOLOv5 and YOLOv7 with anchors; without, their decoded output (and YOLOv6's); scores are objectness times class.
 
     For cell (i, j), anchor (pw, ph) and stride s: x = (2 * sigmoid(tx) - 0.5 + i) * s, w = (2 * sigmoid(tw))^2 * pw, likewise y
-    and h; score = sigmoid(to) * sigmoid(tc) (Ultralytics, YOLOv5 architecture description, "Eliminate grid sensitivity").
+    and h; score = sigmoid(to) * sigmoid(tc) (https://docs.ultralytics.com/yolov5/tutorials/architecture_description/, 4.3).
     Takes for each grid [batch, anchors, rows, columns, 5 + classes] or [batch, anchors * (5 + classes), rows, columns]. Decoded:
     one [batch, boxes, 5 + classes], x and y of the centre, width, height in pixels, objectness and classes as probabilities.
     """
@@ -49,17 +56,27 @@ class Yolov5(GridHead, ExtrasHead):
     def _behind(self) -> dict[str, int]:
         return dict(zip((extra.name for extra in self.extras), self.extra_sizes, strict=True))
 
+    @classmethod
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Yolov5]:  # noqa: ARG003 -- shapes tell
+        """One decoded output of three boxes a cell, or of one (YOLOv6), or three grids with either's published anchors."""
+        shapes, total = [bare(tensor) for tensor in outputs], cells(image)
+        if len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][0] in {total, 3 * total}:
+            return [cls(classes=shapes[0][1] - 5)] if shapes[0][1] > 5 else []
+        width = {shape[3] if len(shape) == 4 else shape[0] // 3 for shape in shapes if len(shape) in {3, 4}}
+        whole = len(shapes) == 3 and len(width) == 1 and min(width) > 5
+        return [cls(classes=min(width) - 5, anchors=anchors) for anchors in _PUBLISHED] if whole else []
+
     def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> Candidates:
         """anchors * rows * columns over all grids, or as many as come decoded."""
         if not self.anchors:
             tensor, axis = self._decoded(outputs)
-            return Candidates(tensor.shape[-axis], self.classes, extras=self.extras)
+            return Candidates(tensor.shape[-axis], self.classes, extras=self.extras, passed=self.passed(outputs))
         if len(self.anchors) != len(self.strides) or len({len(level) for level in self.anchors}) > 1:
             raise self.misfit(outputs, f"anchors for {len(self.strides)} strides, as many for each")
         if self.keypoints or self.angle:
             raise self.misfit(outputs, "no keypoints or angle before decoding")
         self.taken(image, outputs)
-        return Candidates(self.boxes(image), self.classes, extras=self.extras)
+        return Candidates(self.boxes(image), self.classes, extras=self.extras, passed=self.passed(outputs))
 
     def _decoded(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, int]:
         """The tensor and the axis of its channels."""

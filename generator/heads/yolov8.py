@@ -11,7 +11,7 @@ from pydantic import Field
 from generator import distances
 from generator.box_extras import ExtrasHead
 from generator.detection import Activation, Answers, Candidates, Decoded, corners
-from generator.levels import GridHead, Pack, wholes
+from generator.levels import GridHead, Pack, bare, cells, wholes
 from generator.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -50,12 +50,27 @@ class Yolov8(GridHead, ExtrasHead):
         both = ({**scores, **boxes},) if self.scores_first else ({**boxes, **scores},)
         return both, ((scores, boxes) if self.scores_first else (boxes, scores))
 
+    @classmethod
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Yolov8]:  # noqa: ARG003 -- shapes tell
+        """One decoded output of all cells, or a tensor for each of three grids."""
+        shapes, total = [bare(tensor) for tensor in outputs], cells(image)
+        if len(shapes) == 1 and len(shapes[0]) == 2 and total in shapes[0] and shapes[0][1] == total:
+            return [cls(classes=shapes[0][0] - 4)] if shapes[0][0] > 4 else []
+        channels = {shape[0] for shape in shapes if len(shape) == 3}
+        whole = len(shapes) == 3 and len(channels) == 1 and min(channels) > 64
+        return [cls(classes=min(channels) - 64, activated=done) for done in (False, True)] if whole else []
+
     def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> Candidates:
         """rows * columns over all grids, or as many as come decoded."""
         found = self._decoded(image, outputs)
         if found is None and self.extras:
             raise self.misfit(outputs, f"{self._expected()}, as keypoints, masks and angle are taken from decoded outputs only")
-        return Candidates(found[0].shape[-found[1]] if found else self.boxes(image), self.classes, extras=self.extras)
+        return Candidates(
+            found[0].shape[-found[1]] if found else self.boxes(image),
+            self.classes,
+            extras=self.extras,
+            passed=self.passed(outputs),
+        )
 
     def _decoded(self, image: Tensor, outputs: tuple[Tensor, ...]) -> tuple[Tensor, int] | None:
         """The decoded tensor and the axis of its channels; None where the raw outputs are there."""

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from generator.detection import Answers, Candidates, Decoded, corners
-from generator.levels import GridHead, Pack, boxes_first
+from generator.levels import GridHead, Pack, bare, boxes_first, cells
 from generator.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -39,6 +39,14 @@ class Yolox(GridHead):
         """One tensor, or three."""
         parts: tuple[Pack, ...] = ({"boxes": 4}, {"objectness": 1}, {"scores": self.classes})
         return (({"boxes": 4, "objectness": 1, "scores": self.classes},), parts)
+
+    @classmethod
+    def fits(cls, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Yolox]:  # noqa: ARG003 -- shapes tell
+        """One row for each cell, decoded or not."""
+        shapes = [bare(tensor) for tensor in outputs]
+        if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][0] != cells(image) or shapes[0][1] <= 5:
+            return []
+        return [cls(classes=shapes[0][1] - 5, decoded=decoded) for decoded in (False, True)]
 
     def candidates(self, image: Tensor, outputs: tuple[Tensor, ...]) -> Candidates:
         """rows * columns over all grids."""

@@ -7,10 +7,10 @@ gives for each box follows as `det_NAME [batch, K, ...]`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from generator.detection import Answers, Candidates, Decoded
 from generator.errors import SurgeryError
@@ -29,6 +29,9 @@ Pair = tuple[float, int, int]
 class Nms(Plugin):
     """What every strategy takes: a score threshold, and K, the most boxes a picture keeps."""
 
+    #: The TensorRT plugin node that it puts into the graph; empty for standard operators only.
+    plugin: ClassVar[str] = ""
+
     score_threshold: Annotated[float, Field(ge=0, le=1, description="Boxes at or below this score are dropped.")] = 0.25
     max_detections: Annotated[int, Field(ge=1, description="K: rows in the fixed-size outputs.")] = 100
     multi_label: Annotated[bool, Field(description="Whether a box may be kept for several classes, or for its best only.")] = True
@@ -39,6 +42,12 @@ class Nms(Plugin):
             "the values said above are then what `verify`, `bench` and `infer` send."
         ),
     ] = ()
+
+    @model_validator(mode="after")
+    def _has_them(self) -> Self:
+        if missing := [name for name in self.runtime if name not in type(self).model_fields]:
+            raise ValueError(f"runtime: nms kind {self.kind} has no {missing[0]}; take it out, or use another kind")
+        return self
 
     def inputs(self) -> tuple[Tensor, ...]:
         """What the model takes besides the picture."""
@@ -58,6 +67,10 @@ class Nms(Plugin):
             Tensor("det_classes", "INT32", (k,)),
             *(Tensor(f"det_{extra.name}", extra.dtype, (k, *extra.shape)) for extra in candidates.extras),
         )
+
+    def served(self, candidates: Candidates) -> tuple[Tensor, ...]:
+        """All that the model gives: the outputs, and what goes through."""
+        return (*self.outputs(candidates), *candidates.passed)
 
     def check(self, candidates: Candidates) -> None:
         """Raise SurgeryError where there are fewer candidates than K, or the strategy cannot do what is asked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -33,6 +33,7 @@ class EfficientNms(Suppressing):
     """
 
     kind: Literal["efficient_nms_trt"] = "efficient_nms_trt"
+    plugin: ClassVar[str] = "EfficientNMS_TRT"
 
     fused_decoder: Annotated[
         bool,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from generator.passes import Pass
 
@@ -14,6 +14,8 @@ class FoldConstants(Pass):
     """Constant folding, identity removal and dead-code removal by onnxscript's optimizer (node metadata kept)."""
 
     kind: Literal["fold_constants"] = "fold_constants"
+    keeps_results: ClassVar[bool] = True
+    looks_for: ClassVar[str] = "nodes that read only constants"
 
     def run(self, model: ModelProto) -> ModelProto:
         """The same function in fewer nodes."""

@@ -7,10 +7,12 @@ independent NumPy implementation that `verify` compares it with.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from generator.fields import Number
 from generator.plugin import Plugin
@@ -25,12 +27,48 @@ GEOMETRY = Tensor("geometry", "FP32", (6,))
 ENCODED = Tensor("image", "BYTES", (1,))
 
 
+#: A value of `parameters`, before it is text.
+Said = str | int | bool | tuple[int, ...]
+#: A level of a pixel.
+Level = Annotated[int, Field(ge=0, le=255)]
+
+
+@dataclass(frozen=True)
+class Imitates:
+    """Which training code a preset does the same as, and how far that is known."""
+
+    #: The function or class, with its module.
+    code: str
+    #: Where its source can be read.
+    source: str
+    #: The release whose pixels are stored in tests/fixtures/preprocessing; empty where nothing was compared.
+    proven: str = ""
+    #: The greatest distance from its pixels, in levels of 0 to 255.
+    tolerance: float = 0.0
+    #: Why the distance is not 0.
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A field that does not go with the canvas; `pipeline.py` adds the line of the YAML."""
+
+    field: str
+    what: str
+    remedy: str
+
+
 class Preprocess(Plugin):
     """Encoded picture -> `pixels` UINT8[height, width, 3] and `geometry` FP32[6].
 
-    The graph then normalises: (pixel * scale - mean) / std.
+    The graph then normalises: (pixel * scale - mean) / std. A preset is a subclass with other defaults (`preset`), named after
+    the training code that it imitates (`imitates`); every field can still be said otherwise.
     """
 
+    #: The defaults that a subclass changes: field -> value.
+    preset: ClassVar[dict[str, Any]] = {}
+    #: The training code, for a preset.
+    imitates: ClassVar[Imitates | None] = None
     #: The folder in templates/models whose files serve this kind.
     template: ClassVar[str] = "image"
 
@@ -48,6 +86,28 @@ class Preprocess(Plugin):
     max_pixels: Annotated[int, Field(gt=0, description="A picture with more pixels is refused before it is decoded.")] = (
         120_000_000
     )
+    size: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=16384)], Annotated[int, Field(ge=1, le=16384)]] | None,
+        Field(description="[height, width] of the canvas, for a model whose input leaves them free."),
+    ] = None
+    stride: Annotated[int, Field(ge=1, description="Height and width of the canvas must be multiples of this.")] = 1
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Put `preset` into the fields' defaults, so that schema, reference and validation know them."""
+        super().__pydantic_init_subclass__(**kwargs)
+        changed = vars(cls).get("preset", {})
+        for name, value in changed.items():
+            cls.model_fields[name].default = value
+        if changed:
+            cls.model_rebuild(force=True)
+
+    def misfits(self, height: int, width: int) -> Iterator[Misfit]:
+        """What this kind cannot do with a canvas of that size."""
+        if height % self.stride or width % self.stride:
+            up = [-(-side // self.stride) * self.stride for side in (height, width)]
+            what = f"the canvas is {height} x {width}; its sides must be multiples of {self.stride}"
+            yield Misfit("stride", what, f"use a model of {up[0]} x {up[1]}, or say the stride that it was trained with")
 
     def outputs(self, height: int, width: int) -> tuple[Tensor, ...]:
         """What the server-side model gives."""
@@ -56,39 +116,15 @@ class Preprocess(Plugin):
     def parameters(self, height: int, width: int) -> dict[str, str]:
         """`parameters` of config.pbtxt that the server-side model.py reads (Settings in templates/models/image/model.py)."""
         said = {"interpolation": self.interpolation, "channel_order": self.channel_order, "max_pixels": self.max_pixels}
-        return {
-            key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in {**said, **self._fit()}.items()
-        }
+        return {key: _text(value) for key, value in {**said, **self._fit(height, width)}.items()}
 
-    def _fit(self) -> dict[str, str | int | bool]:
-        """The parameters of this kind."""
+    def _fit(self, height: int, width: int) -> dict[str, Said]:
+        """The parameters of this kind, for a canvas of that size."""
         raise NotImplementedError
 
     def reference(self, rgb: NDArray[np.uint8], height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """From a decoded RGB picture [h, w, 3]: pixels [height, width, 3] and geometry [6], in plain NumPy."""
         raise NotImplementedError
-
-    def _paste(
-        self,
-        rgb: NDArray[np.uint8],
-        size: tuple[int, int],
-        left_top: tuple[int, int],
-        canvas: NDArray[np.uint8],
-        antialias: bool = False,
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Resize to `size` (width, height) and put it at `left_top` of the canvas, pixel by pixel of the canvas."""
-        import numpy as np
-
-        from generator.resample import resample
-
-        resized = resample(rgb, size, self.interpolation, antialias)
-        rows, columns = np.arange(canvas.shape[0]) - left_top[1], np.arange(canvas.shape[1]) - left_top[0]
-        inside = ((rows >= 0) & (rows < size[1]))[:, None] & ((columns >= 0) & (columns < size[0]))[None, :]
-        source = resized[np.clip(rows, 0, size[1] - 1)[:, None], np.clip(columns, 0, size[0] - 1)[None, :]]
-        canvas = np.where(inside[..., None], source, canvas)
-        h, w = rgb.shape[:2]
-        geometry = np.array([size[0] / w, size[1] / h, *left_top, w, h], np.float32)
-        return (canvas[:, :, ::-1] if self.channel_order == "BGR" else canvas), geometry
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """UINT8 [batch, height, width, 3] -> FP32 [batch, 3, height, width], as training did it."""
@@ -97,3 +133,30 @@ class Preprocess(Plugin):
         scaled = pixels.astype(np.float32) * np.float32(self.scale)
         values = (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+class Sampled(Preprocess):
+    """Kinds that can take their samples in more than one way."""
+
+    antialias: Annotated[bool, Field(description="Average the pixels that a reduction skips, as Pillow does.")] = False
+    coordinates: Annotated[
+        Literal["half_pixel", "align_corners", "asymmetric"],
+        Field(
+            description="Where samples are taken, in the words of ONNX Resize: half_pixel (OpenCV, Pillow, PyTorch),"
+            " align_corners (Darknet), asymmetric (cv2.warpPerspective: nothing is rounded, edges fade into the padding)."
+        ),
+    ] = "half_pixel"
+
+    @model_validator(mode="after")
+    def _known_together(self) -> Sampled:
+        if self.antialias and self.coordinates != "half_pixel":
+            raise ValueError(f"antialias goes with coordinates: half_pixel only, found {self.coordinates}; leave one of them out")
+        if self.coordinates == "align_corners" and self.interpolation != "linear":
+            raise ValueError(f"align_corners goes with interpolation: linear only, found {self.interpolation}; say linear")
+        return self
+
+
+def _text(value: Said) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
