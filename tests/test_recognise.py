@@ -142,3 +142,24 @@ def test_where_none_fits_the_shapes_are_named(tmp_path: Path, capsys: pytest.Cap
     assert run(["plan", str(path)]) == 1
     error = capsys.readouterr().err
     assert "by its shapes none is known for o FP32[batch, 7]; add `head:`; docs/heads.md lists what each takes" in error
+
+
+@pytest.mark.parametrize(
+    ("shapes", "classes", "found"),
+    [
+        ([(84, 8400)], 80, [("yolov8", {"classes": 80})]),
+        ([(84, 8400)], 0, [("yolov8", {"classes": 80})]),
+        ([(25200, 85)], 0, [("yolov5", {"classes": 80})]),
+        ([(8400, 85)], 80, [("yolov5", {"classes": 80}), ("yolox", {"decoded": False}), ("yolox", {"decoded": True})]),
+        ([(144, 80, 80), (144, 40, 40), (144, 20, 20)], 80, [("yolov8", {"activated": False}), ("yolov8", {"activated": True})]),
+        ([(3, 80, 80, 85), (3, 40, 40, 85), (3, 20, 20, 85)], 80, [("yolov5", {"classes": 80}), ("yolov5", {"classes": 80})]),
+        ([(84, 8400)], 20, []),
+    ],
+)
+def test_the_yolos_offer_themselves(shapes: list[tuple[int, ...]], classes: int, found: list[tuple[str, dict[str, Any]]]) -> None:
+    outputs = tuple(Tensor(f"o{i}", "FP32", shape) for i, shape in enumerate(shapes))
+    heads = recognise.fitting(Tensor("images", "FP32", (3, 640, 640)), outputs, classes)
+    heads = [head for head in heads if head.kind.startswith("yolo")]
+    assert [head.kind for head in heads] == [kind for kind, _ in found]
+    for head, (_, fields) in zip(heads, found, strict=True):
+        assert {name: getattr(head, name) for name in fields} == fields
