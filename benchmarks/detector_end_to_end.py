@@ -29,17 +29,17 @@ from generator.graph import checked, load  # noqa: E402
 from generator.passes.fold_constants import FoldConstants  # noqa: E402
 from generator.pipeline import Pipeline  # noqa: E402
 from generator.plan import steps  # noqa: E402
-from generator.surgery import _image_input, _recent  # noqa: E402
+from generator.surgery import image_input, recent  # noqa: E402
 from generator.tensors import Tensor  # noqa: E402
 
 
 def apart(pipeline: Pipeline) -> bytes:
     """The same graph, ending in boxes and scores."""
     exported, *_ = steps(pipeline)
-    model = checked(_image_input(pipeline, load(run.ensure(exported, pipeline) / "model.onnx")), "image_input")
+    model = checked(image_input(pipeline, load(run.ensure(exported, pipeline) / "model.onnx")), "image_input")
     assert pipeline.head is not None
     assert pipeline.candidates is not None
-    build = Builder(_recent(pipeline, model), "head")
+    build = Builder(recent(pipeline, model), "head")
     build.graph.outputs = []
     decoded = pipeline.head.append(build, pipeline.image, pipeline.raw.outputs)
     found = pipeline.candidates

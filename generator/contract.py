@@ -89,8 +89,16 @@ def takes_pictures(config: ModelConfig) -> bool:
 
 def _thresholds(config: ModelConfig) -> list[str]:
     """Inputs of one number for which the config's parameters have a value."""
-    numbers = [t.name for t in config.input if (_type_name(t.data_type), list(t.dims)) == ("TYPE_FP32", [1])]
-    return [name for name in numbers if name in config.parameters]
+    names = [t.name for t in config.input if (_type_name(t.data_type), list(t.dims)) == ("TYPE_FP32", [1])]
+    return [name for name in names if name in config.parameters and _is_number(config.parameters[name].string_value)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_ensemble(config: ModelConfig) -> bool:

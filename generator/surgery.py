@@ -47,9 +47,9 @@ def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
     model = load(exported)
     _same("the exported graph's outputs", interface(model)[1], pipeline.raw.outputs)
     if pipeline.spec.preprocess is not None:
-        model = checked(_image_input(pipeline, model), "image_input")
+        model = checked(image_input(pipeline, model), "image_input")
     if pipeline.head is not None:
-        model = _recent(pipeline, model)
+        model = recent(pipeline, model)
         model = checked(_detector(pipeline, model), f"head {pipeline.head.kind} and nms")
     model = checked(FoldConstants().run(model), "fold_constants")
     model = checked(pipeline.spec.precision.apply(model), f"precision {pipeline.spec.precision.kind}")
@@ -59,7 +59,7 @@ def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
     save(model, final)
 
 
-def _recent(pipeline: Pipeline, model: ModelProto) -> ModelProto:
+def recent(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     """With operators of the version that heads and NMS are made of; proven where it had to be brought there."""
     from generator.proof import Prover
 
@@ -68,7 +68,8 @@ def _recent(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     return Prover(pipeline.spec.verify.bounds).apply(SetOpset(version=_OPSET), model)[0]
 
 
-def _image_input(pipeline: Pipeline, model: ModelProto) -> ModelProto:
+def image_input(pipeline: Pipeline, model: ModelProto) -> ModelProto:
+    """The model taking `pixels` UINT8 [batch, height, width, 3], normalised as the spec's preprocess says."""
     preprocess, picture = pipeline.spec.preprocess, pipeline.picture
     assert preprocess is not None
     height, width = picture.size

@@ -80,11 +80,22 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
         rungs += [Rung(pipeline.spec.name, "after the passes", framework, result)] if result else []
         framework = framework if result else OPERATED
     expected = _reference(pipeline, source)
+    _finds_something(pipeline, sample, expected)
     rungs.append(
         Rung(pipeline.spec.name, "after surgery", f"{framework} + reference", _final(pipeline, repository, sample, expected))
     )
     rungs.append(Rung(pipeline.spec.name, "served", f"{framework} + reference", _served(pipeline, client, sample, expected)))
     return rungs
+
+
+def _finds_something(pipeline: Pipeline, sample: Sample, expected: Arrays) -> None:
+    """Raise VerifyError for photos on which the checkpoint itself finds nothing: no box would be compared."""
+    if sample.encoded and "num_dets" in expected and not expected["num_dets"].any():
+        raise VerifyError(
+            f"{pipeline.path}: verify.images: on none of the {len(sample.encoded)} the checkpoint finds anything; "
+            "no box was compared",
+            "name photos of what it was trained for, lower nms.score_threshold, or correct preprocess to that of its training",
+        )
 
 
 def _edited(pipeline: Pipeline, path: Path, sample: Sample, source: Arrays) -> tuple[Arrays, Comparison | None]:
@@ -138,7 +149,7 @@ def _pictures(pipeline: Pipeline, repository: Path) -> tuple[Sample, Comparison]
 
 def _random(pipeline: Pipeline) -> Sample:
     """Seeded values for a bare model: two rows where it has a batch axis; a free dimension gets eight values."""
-    values = _values(pipeline, pipeline.model.inputs)
+    values = _values(pipeline, pipeline.raw.inputs)
     return Sample((), values, values, _for_source(pipeline, values), np.zeros((0, 6), np.float32))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_detector
 
-from generator import bench, graph, plugin_nodes
+from generator import bench, contract, graph, model_config, plugin_nodes
 from generator.cli import run
 from generator.client import Client
 from generator.errors import ClientError
@@ -110,3 +110,35 @@ def test_the_graph_for_tensorrt_alone(tmp_path: Path, capsys: pytest.CaptureFixt
     found = plugin_nodes.run(made, {"pixels": random.integers(0, 255, (2, 64, 64, 3), np.uint8)})
     assert found["num_dets"].min() > 0
     assert run(["onnx", str(path), "-o", str(tmp_path / "gone" / "tiny.onnx")]) == 1
+
+
+def test_a_bare_detector_with_its_own_thresholds_is_verified(tmp_path: Path) -> None:
+    path = tiny_detector.write(tmp_path, seed=5)
+    text = path.read_text().replace("score_threshold: 0.2\n", "score_threshold: 0.01\n  runtime: [score_threshold]\n")
+    bare = text.split("preprocess:")[0] + "serving:\n  max_batch_size: 4\n"
+    path.write_text(bare)
+    assert run(["build", str(path), "-o", str(tmp_path / "repo")]) == 0
+    assert run(["verify", str(path), "-r", str(tmp_path / "repo")]) == 0
+
+
+def test_photos_on_which_nothing_is_found_prove_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tiny_detector.write(tmp_path, seed=5)
+    path.write_text(path.read_text().replace("score_threshold: 0.2", "score_threshold: 0.999"))
+    assert run(["build", str(path), "-o", str(tmp_path / "repo")]) == 0
+    assert run(["verify", str(path), "-r", str(tmp_path / "repo")]) == 1
+    assert "on none of the 2 the checkpoint finds anything; no box was compared" in capsys.readouterr().err
+
+
+def test_a_foreign_model_with_a_word_where_a_number_is_expected_is_no_detector_of_ours() -> None:
+    tensors = [
+        {"name": "image", "data_type": "TYPE_STRING", "dims": [1]},
+        {"name": "mode", "data_type": "TYPE_FP32", "dims": [1]},
+    ]
+    config = model_config.new(name="m", input=tensors, parameters={"mode": {"string_value": "fast"}})
+    assert not contract.takes_pictures(config)
+    config.parameters["mode"].string_value = "0.5"
+    assert contract.takes_pictures(config)
+
+
+def test_the_readme_of_the_ensemble_sends_the_specs_values(repository: Path) -> None:
+    assert "data = np.full([1, 1], 0.4, dtype=np.float32)" in (repository / "tiny" / "README.md").read_text()
