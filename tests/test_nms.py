@@ -149,7 +149,7 @@ def test_it_is_torchvisions_nms_class_by_class(case: Case, iou: float) -> None:
 @given(case=cases(), fixed=st.booleans())
 def test_thresholds_from_the_request_are_each_pictures_own(case: Case, fixed: bool) -> None:
     runtime: Any = ("score_threshold",) if fixed else ("score_threshold", "iou_threshold")
-    nms = OnnxNms(max_detections=12, runtime=runtime, fixed_shapes=fixed)
+    nms = OnnxNms(max_detections=N * (CLASSES - 1), runtime=runtime, fixed_shapes=fixed)
     random = np.random.default_rng(len(case.boxes))
     given_ = {name: random.choice([0.05, 0.3, 0.6], (len(case.boxes), 1)).astype(np.float32) for name in runtime}
     found = run(nms, case, given_)
@@ -162,6 +162,14 @@ def test_thresholds_from_the_request_are_each_pictures_own(case: Case, fixed: bo
             extras={k: v[b : b + 1] for k, v in case.extras.items()},
         )
         same({k: v[b : b + 1] for k, v in found.items()}, own.reference(one.answers, one.candidates))
+
+
+def test_an_iou_threshold_for_each_picture_of_one_batch() -> None:
+    """The two boxes overlap by a half: the same picture thrice, of which the strictest loses one."""
+    case = simple([[0, 0, 10, 30], [0, 10, 10, 40]], [[0.9], [0.8]], batch=3)
+    nms = OnnxNms(max_detections=2, runtime=("iou_threshold",))
+    found = run(nms, case, {"iou_threshold": np.array([[0.6], [0.4], [1.0]], np.float32)})
+    assert found["num_dets"].ravel().tolist() == [2, 1, 2]
 
 
 def test_the_plugin_takes_a_score_threshold_from_the_request() -> None:
