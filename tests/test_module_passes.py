@@ -192,18 +192,19 @@ class ScaledSwish(nn.Module):
         return x * torch.sigmoid(self.beta * x)
 
 
-def with_act() -> nn.Module:
-    """timm's normalisation with an activation inside."""
+class BatchNormAct2d(nn.BatchNorm2d):
+    """As timm has it: with an activation inside, or none."""
 
-    class BatchNormAct2d(nn.BatchNorm2d):
-        def __init__(self, channels: int) -> None:
-            super().__init__(channels)
-            self.drop, self.act = nn.Identity(), nn.SiLU()
+    def __init__(self, channels: int, act: type[nn.Module] = nn.SiLU) -> None:
+        super().__init__(channels)
+        self.drop, self.act = nn.Identity(), act()
 
-        def forward(self, input: Tensor) -> Tensor:
-            return self.act(self.drop(super().forward(input)))  # type: ignore[no-any-return]
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(input)))  # type: ignore[no-any-return]
 
-    return norm(nn.Conv2d(4, 6, 3, bias=False), 6, BatchNormAct2d)
+
+def bare_norm(channels: int) -> nn.Module:
+    return BatchNormAct2d(channels, nn.Identity)
 
 
 def hooked() -> nn.Module:
@@ -234,7 +235,7 @@ ROWS: list[tuple[str, Callable[[], nn.Module], tuple[int, ...], int, tuple[type[
      (nn.BatchNorm2d, 0)),
     ("fuse_conv_bn", lambda: Undecided(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)), IMAGE, 1, (nn.BatchNorm2d, 0)),
     ("fuse_conv_bn", Options, IMAGE, 1, (nn.BatchNorm2d, 0)),
-    ("fuse_conv_bn", with_act, IMAGE, 1, (nn.SiLU, 1)),
+    ("fuse_conv_bn", lambda: norm(nn.Conv2d(4, 6, 3, bias=False), 6, BatchNormAct2d), IMAGE, 1, (nn.SiLU, 1)),
     ("reparameterize", Repvgg, IMAGE, 1, (nn.Conv2d, 1)),
     ("reparameterize", lambda: Repvgg(4, 8, 2), IMAGE, 1, (nn.Conv2d, 1)),
     ("reparameterize", lambda: Repvgg(groups=2), IMAGE, 1, (nn.BatchNorm2d, 0)),
@@ -249,6 +250,8 @@ ROWS: list[tuple[str, Callable[[], nn.Module], tuple[int, ...], int, tuple[type[
      (nn.Conv1d, 1)),
     ("reparameterize", lambda: Plus(nn.Conv2d(4, 4, 3, padding=1), nn.Identity(), behind=nn.Conv2d(4, 4, 1)), IMAGE, 1,
      (nn.Conv2d, 2)),
+    ("reparameterize", lambda: Plus(norm(nn.Conv2d(4, 4, 3, padding=1), 4, bare_norm), bare_norm(4)), IMAGE, 1,  # type: ignore[arg-type]
+     (BatchNormAct2d, 0)),
     ("focus_to_conv", lambda: Focus(nn.Conv2d(16, 6, 3, padding=1)), IMAGE, 1, (nn.Conv2d, 1)),
     ("focus_to_conv", lambda: Focus(norm(nn.Conv2d(16, 6, 1, bias=False), 6), "00 01 10 11"), IMAGE, 1, (nn.BatchNorm2d, 1)),
     ("focus_to_conv", lambda: nn.Sequential(Focus(nn.Conv2d(16, 6, 3, stride=2, padding=1)), nn.ReLU()), IMAGE, 1, (Focus, 0)),
@@ -271,6 +274,7 @@ UNTOUCHED: list[tuple[str, Callable[[], nn.Module], tuple[int, ...]]] = [
     ("reparameterize", Residual, IMAGE),
     ("reparameterize", lambda: Plus(nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(3, 1, 1)), IMAGE),
     ("reparameterize", lambda: Plus(nn.BatchNorm2d(4), nn.Identity()), IMAGE),
+    ("reparameterize", lambda: Plus(norm(nn.Conv2d(4, 4, 1), 4, BatchNormAct2d), BatchNormAct2d(4)), IMAGE),
     ("reparameterize", lambda: Plus(nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.Conv2d(4, 4, 1)), IMAGE),
     ("reparameterize", lambda: Plus(nn.Conv2d(4, 4, 2, stride=2), nn.Conv2d(4, 4, 1, stride=2)), IMAGE),
     ("reparameterize", lambda: Plus(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular", stride=1)),
