@@ -156,6 +156,8 @@ def _dynamo(work: Work, path: Path) -> None:
 def _dynamo_with(work: Work, path: Path, dims: Sequence[Mapping[int, Any]]) -> None:
     import torch
 
+    from generator.flatten import variadic
+
     shapes = tuple(dict(axes) for axes in dims)
     torch.onnx.export(
         work.module,
@@ -166,7 +168,7 @@ def _dynamo_with(work: Work, path: Path, dims: Sequence[Mapping[int, Any]]) -> N
         opset_version=work.opset,
         dynamo=True,
         external_data=False,
-        dynamic_shapes=(shapes,) if work.module is work.flat else shapes,
+        dynamic_shapes=(shapes,) if variadic(work.module) else shapes,
         custom_translation_table={key: value for key, value in work.translations.items() if not isinstance(key, str)},
     )
 
