@@ -20,8 +20,9 @@ Arrays = dict[str, NDArray[Any]]
 class Flat(torch.nn.Module):
     """Takes tensors in the order of `inputs`, gives a tuple of tensors in the order of `outputs`.
 
-    Inputs go by position; by keyword where `forward` has parameters of all these names, in another order or for keywords only. Results that are nested (tuples,
-    lists, dictionaries, dataclasses) become one tensor a leaf, named by the way there; None is left out.
+    Inputs go by position; by keyword where `forward` has parameters of all these names, in another order or for keywords only.
+    Results that are nested (tuples, lists, dictionaries, dataclasses) become one tensor a leaf, named by the way there; None is
+    left out.
     """
 
     def __init__(self, module: torch.nn.Module, inputs: Sequence[str], outputs: Sequence[str] = ()) -> None:
