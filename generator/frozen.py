@@ -6,27 +6,26 @@ read from the stack at the very moment.
 
 from __future__ import annotations
 
-import linecache
+import contextlib
+import dataclasses
 import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from generator.places import Place, named, running
+
 _LOGGER = "torch.fx.experimental.symbolic_shapes"
 #: What that logger says of a symbol: its length and dimension when it is made, its number when it becomes one.
 _CREATED = re.compile(r"create_symbol (\w+) = (\d+) for .*?\.size\(\)\[(\d+)\]")
 _REPLACED = re.compile(r"set_replacement (\w+) = (\d+) ")
-#: Frames in between that are nobody's mistake.
-_PASSED = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
-
 Tensor = torch.Tensor
 #: Methods that make a Python value of a tensor; what follows from it is a constant of a trace.
 _VALUES = frozenset({
@@ -39,19 +38,6 @@ _SIZES = ("aten::size", "aten::numel", "aten::dim", "prim::GetAttr", "prim::Cons
 
 
 @dataclass(frozen=True)
-class Place:
-    """A line of the user's (or of a library's) code, and the class of the module that runs it."""
-
-    file: str
-    line: int
-    module: str = ""
-
-    def __str__(self) -> str:
-        code = linecache.getline(self.file, self.line).strip()
-        return f"{self.file}:{self.line}{f' in {self.module}' if self.module else ''}{f': `{code}`' if code else ''}"
-
-
-@dataclass(frozen=True)
 class Fixed:
     """An axis that became a number, and where."""
 
@@ -61,22 +47,6 @@ class Fixed:
 
     def __str__(self) -> str:
         return f"axis {self.axis} is fixed at {self.size}{f' by {self.place}' if self.place else ''}"
-
-
-def place() -> Place | None:
-    """Whose line runs right now: the innermost frame that is neither torch's nor ours."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and (frame.f_code.co_filename.startswith((*_PASSED, "<")) or "importlib" in frame.f_code.co_filename):
-        frame = frame.f_back
-    if frame is None:
-        return None
-    return Place(frame.f_code.co_filename, frame.f_lineno, _module_of(frame))
-
-
-def _module_of(frame: FrameType) -> str:
-    names = frame.f_code.co_varnames[:1]
-    owner = frame.f_locals.get(names[0]) if names else None
-    return type(owner).__name__ if isinstance(owner, torch.nn.Module) else ""
 
 
 class _Listener(logging.Handler):
@@ -93,7 +63,7 @@ class _Listener(logging.Handler):
         if match := _CREATED.search(text):
             self.symbols[match.group(1)] = self._axis(int(match.group(2)), int(match.group(3)))
         elif (match := _REPLACED.search(text)) and (axis := self.symbols.get(match.group(1))):
-            self.found.setdefault(axis, Fixed(axis, int(match.group(2)), place()))
+            self.found.setdefault(axis, Fixed(axis, int(match.group(2)), running()))
 
     def _axis(self, length: int, dim: int) -> str:
         fits = [name for name, (size, dims) in self.axes.items() if size == length and dim in dims]
@@ -102,18 +72,36 @@ class _Listener(logging.Handler):
 
 def fixed_axes(
     module: torch.nn.Module, inputs: tuple[Tensor, ...], shapes: Any, axes: Mapping[str, tuple[int, Sequence[int]]]
-) -> tuple[list[Fixed], str]:
-    """Axes that torch.export takes for constants, and what it says itself (nothing where it is content).
+) -> list[Fixed]:
+    """Axes that torch.export takes for constants.
 
     `axes`: name -> its length in the example, and the dimensions of inputs where it stands. Lengths should differ.
     """
-    listener, said = _Listener(axes), ""
-    with _listening(listener):
-        try:
-            torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
-        except Exception as error:
-            said = str(error)
-    return list(listener.found.values()), said
+    listener = _Listener(axes)
+    with _listening(listener), contextlib.suppress(Exception):
+        torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+    return list(listener.found.values())
+
+
+def user_of(operator: str, module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> Place | None:
+    """Whose line calls an operator such as `aten.linalg_eig`, and in which module; None where torch.export cannot tell."""
+    with contextlib.suppress(Exception):
+        program = torch.export.export(module, inputs, strict=False)
+        for graph in (program.graph, program.run_decompositions().graph):
+            for node in graph.nodes:
+                if str(node.target).startswith(operator):
+                    return _of_node(node)
+    return None
+
+
+def _of_node(node: torch.fx.Node) -> Place | None:
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    place = named(node.meta.get("stack_trace") or "")
+    if not stack or place is None:
+        return place
+    path, kind = stack[-1]
+    name = kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
+    return dataclasses.replace(place, module=f"{name} {path}".strip())
 
 
 @contextmanager
@@ -141,22 +129,24 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.frozen: dict[Place, None] = {}
         self._weights = [*module.parameters(), *module.buffers()]
+        self._known: set[int] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Look, and let it pass."""
         if func in _VALUES and torch._C._is_tracing() and not _in_symbolic():
             given = [value for value in args if isinstance(value, Tensor)]
-            if any(self._depends(value) for value in given) and (where := place()):
+            if any(self._depends(value) for value in given) and (where := running()):
                 self.frozen[where] = None
         return func(*args, **(kwargs or {}))
 
     def _depends(self, tensor: Tensor) -> bool:
         """Does its value, in the trace so far, follow from values of an input?"""
-        seen = {_value(weight).debugName() for weight in self._weights}
-        todo = [_value(tensor)]
+        if self._known is None:
+            self._known = {_value(weight).unique() for weight in self._weights}
+        seen, todo = set(self._known), [_value(tensor)]
         while todo:
             value = todo.pop()
-            node, name = value.node(), value.debugName()
+            node, name = value.node(), value.unique()
             if name in seen or node.kind() in _SIZES:
                 continue
             seen.add(name)

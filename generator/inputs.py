@@ -56,9 +56,10 @@ class Axis(Model):
         """Is that a length it may have?"""
         return self.min <= length <= (self.max or length) and length % self.multiple_of == 0
 
-    def lengths(self) -> tuple[int, ...]:
-        """Those of the three samples: the example first, then others where there are any."""
-        wanted = _FREE if self.example is None else (self.example, self.example * 3 // 2, self.example // 2)
+    def lengths(self, turn: int = 0) -> tuple[int, ...]:
+        """Those of the three samples: the example first, then others where there are any; `turn` counts axes of one model."""
+        turned = _FREE[turn % 3 :] + _FREE[: turn % 3]
+        wanted = turned if self.example is None else (self.example, self.example * 3 // 2, self.example // 2)
         found = [self._nearest(length) for length in wanted]
         if found[0] == found[1] != found[2]:
             found[1] = found[2]
@@ -67,6 +68,10 @@ class Axis(Model):
             others = (found[0] + step, found[0] - step, self._nearest(self.min), self._nearest(self.max or found[0]))
             found[1:] = [next((length for length in others if length > 0 and self.allows(length)), found[0])] * 2
         return tuple(found) if self.allows(found[0]) else ()
+
+    def ends(self) -> tuple[int, int | None]:
+        """The shortest and the longest that it says."""
+        return self._nearest(self.min), self._nearest(self.max) if self.max else None
 
     def _nearest(self, length: int) -> int:
         step = self.multiple_of
@@ -165,8 +170,18 @@ def axis_names(inputs: Mapping[str, Input]) -> tuple[str, ...]:
 def sizes(inputs: Mapping[str, Input], axes: Mapping[str, Axis]) -> list[dict[str, int]]:
     """Lengths of every free axis for the three samples: that of the export first, then two others."""
     rows = axes[BATCH].lengths() if BATCH in axes else ROWS
-    lengths = {name: rows if name == BATCH else axes.get(name, Axis()).lengths() for name in axis_names(inputs)}
+    others = [name for name in axis_names(inputs) if name != BATCH]  # of different lengths, so that none is taken for another
+    lengths = {name: rows if name == BATCH else axes.get(name, Axis()).lengths(others.index(name)) for name in axis_names(inputs)}
     return [{name: of[index] for name, of in lengths.items()} for index in range(len(ROWS))]
+
+
+def ends(inputs: Mapping[str, Input], axes: Mapping[str, Axis]) -> list[dict[str, int]]:
+    """Lengths at both ends of every range that is said, the others as in the example; what `sizes` has is left out."""
+    known = sizes(inputs, axes)
+    said = {name: axes[name].ends() for name in axis_names(inputs) if name in axes}
+    shortest = {**known[0], **{name: low for name, (low, _) in said.items()}}
+    longest = {**known[0], **{name: high for name, (_, high) in said.items() if high is not None}}
+    return [size for size in (shortest, longest) if size not in known]
 
 
 def samples(inputs: Mapping[str, Input], axes: Mapping[str, Axis]) -> list[Arrays]:
