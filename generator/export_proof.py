@@ -39,6 +39,9 @@ def finished(work: Work, path: Path) -> None:
         _name_axes(value, list(work.inputs[value.name].shape))
     for value in graph.output:
         _true_axes(work, value)
+    kept = [value for value in graph.value_info if not _doubtful(work, value)]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
     save(model, path)
 
 
@@ -76,6 +79,12 @@ def _true_axes(work: Work, value: ValueInfoProto) -> None:
             dim.dim_value = length
         else:
             dim.dim_param = _axis(work, name, index)
+
+
+def _doubtful(work: Work, value: ValueInfoProto) -> bool:
+    """Does it fix a dimension at the example's length of a free axis? Shape inference would take it for true."""
+    free = set(work.sizes[0].values())
+    return any(dim.dim_value in free for dim in value.type.tensor_type.shape.dim)
 
 
 def _axis(work: Work, output: str, index: int) -> str:

@@ -94,7 +94,7 @@ class Flat(torch.nn.Module):
         for name, leaf in found.items():
             if not isinstance(leaf, torch.Tensor):
                 raise ExportError(
-                    f"the module returns {type(leaf).__name__} as {name}, which is no tensor",
+                    f"the module returns {type(leaf).__name__} under {name}, which is no tensor",
                     "name the outputs that are wanted in checkpoint.outputs, or return tensors",
                 )
         return found
