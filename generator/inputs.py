@@ -89,7 +89,9 @@ class Input(Model):
         tuple[float, float] | None,
         Field(description="Values that it may have, such as [0, 30522] for tokens; whole types: below the end."),
     ] = None
-    example: Annotated[Any, Field(description="The very value that the export is made with: a number, or nested lists.")] = None
+    example: Annotated[
+        Any, Field(description="What the export is made with: a number, or nested lists; `range` for other samples.")
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -116,10 +118,10 @@ class Input(Model):
         """Its shape with every free axis at its length."""
         return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in self.shape)
 
-    def values(self, random: np.random.Generator, sizes: Mapping[str, int]) -> NDArray[Any]:
-        """Seeded values of its type and shape, or those that the spec says."""
+    def values(self, random: np.random.Generator, sizes: Mapping[str, int], first: bool = False) -> NDArray[Any]:
+        """Seeded values of its type and shape. An example is the `first`, and all where no range is said."""
         kind, shape = np.dtype(numpy_dtype(self.dtype)), self.sized(sizes)
-        if self.example is not None:
+        if self.example is not None and (first or self.range is None):
             return np.broadcast_to(np.asarray(self.example, kind), shape).copy()
         low, high = self.range or (
             (0.0, 1.0) if kind.kind == "f" else (0, 256 if kind == np.uint8 else 2 if kind.kind == "b" else 8)
@@ -185,6 +187,14 @@ def ends(inputs: Mapping[str, Input], axes: Mapping[str, Axis]) -> list[dict[str
 
 
 def samples(inputs: Mapping[str, Input], axes: Mapping[str, Axis]) -> list[Arrays]:
-    """Three seeded sets of inputs of different sizes; one where no axis is free."""
+    """Three seeded sets of inputs of different sizes; one where nothing varies."""
     random, wanted = np.random.default_rng(0), sizes(inputs, axes)
-    return [{name: one.values(random, each) for name, one in inputs.items()} for each in (wanted if wanted[0] else wanted[:1])]
+    return [
+        {name: one.values(random, each, first=index == 0) for name, one in inputs.items()}
+        for index, each in enumerate(wanted if _several(inputs) else wanted[:1])
+    ]
+
+
+def _several(inputs: Mapping[str, Input]) -> bool:
+    """Is there anything that other samples would vary?"""
+    return bool(axis_names(inputs)) or any(one.example is not None and one.range is not None for one in inputs.values())

@@ -2,7 +2,7 @@
 
     python scripts/train_super_resolution.py [--steps 1500] [--output examples/super_resolution.pt]
 
-About four minutes of one core. Writes the state dict (about 120 KB), then prints how far the network and plain bicubic
+About ten minutes of one core. Writes the state dict (about 120 KB), then prints how far the network and plain bicubic
 upsampling are from a photo that it never saw (astronaut), at x2, x3 and x4. The seed is fixed; another processor may round
 differently, so no digest is promised.
 """

@@ -65,7 +65,8 @@ class Python(Base):
 
     def forward(self, x: Tensor) -> Tensor:
         names = {True: lambda value: value * 2, False: lambda value: value - 1}
-        return names[x.mean().item() > 0](x) * self.scale
+        chosen: Tensor = names[x.mean().item() > 0](x) * self.scale
+        return chosen
 
 
 class Chosen(Base):
@@ -89,6 +90,7 @@ class FixedSize(Base):
 
     def __init__(self) -> None:
         super().__init__()
+        self.position: Tensor
         self.register_buffer("position", torch.ones(1, 3, 64, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -158,14 +160,16 @@ class Eigenvalues(Base):
     """An operator that ONNX does not have."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.linalg.eigvals(torch.diag_embed(x * self.scale)).real
+        values: Tensor = torch.linalg.eigvals(torch.diag_embed(x * self.scale))
+        return values.real
 
 
 class Complex(Base):
     """A type that Triton does not have."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.fft.rfft(x * self.scale)
+        spectrum: Tensor = torch.fft.rfft(x * self.scale)
+        return spectrum
 
 
 class Random(Base):
