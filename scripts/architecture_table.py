@@ -19,7 +19,7 @@ from generator.architectures import TABLE, fingerprint
 
 
 def _made() -> Iterator[tuple[str, Callable[[], Any]]]:
-    import timm
+    import timm  # type: ignore[import-not-found, unused-ignore]
     import torchvision
 
     for name in torchvision.models.list_models():

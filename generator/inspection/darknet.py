@@ -78,10 +78,5 @@ def _numbers(path: Path) -> int:
 
 def _labels(path: Path) -> tuple[str, ...]:
     """A .names file, where only one lies beside it."""
-    found = label_files(path)
+    found = sorted(path.parent.glob("*.names"))
     return tuple(label_names(found[0])) if len(found) == 1 else ()
-
-
-def label_files(path: Path) -> list[Path]:
-    """Lists of labels beside it."""
-    return sorted(path.parent.glob("*.names"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from generator import architectures, file_kind, head_names, inspection, recognise
+from generator import architectures, file_kind, head_names, inspection, recognise, sized
 from generator.architectures import Guess
 from generator.errors import CheckpointError, TritonRepoError
 from generator.file_kind import FileKind
@@ -21,6 +22,8 @@ from generator.tensors import Tensor
 
 #: DataParallel and DistributedDataParallel, torch.compile.
 _WRAPPED = re.compile(r"((module|_orig_mod)\.)+")
+#: Of a picture whose size the model leaves free.
+SIZE = 640
 #: A frontend's field for the file itself, in this order.
 _FILE_FIELDS = ("file", "weights", "folder", "path", "model", "cfg", "directory")
 
@@ -68,6 +71,20 @@ class Report:
     def outputs(self) -> tuple[Tensor, ...]:
         """Of the model, as far as known."""
         return self.interface.outputs if self.interface else self.contents.outputs
+
+    @functools.cached_property
+    def ends(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Inputs and outputs as surgery can make them: a batch of one freed, a picture's size set, outputs' sizes inferred."""
+        both = freed((*self.inputs, *self.outputs))
+        taken, given = both[: len(self.inputs)], both[len(self.inputs) :]
+        picture = read_picture(taken)
+        if picture is None or self.kind.kind != "onnx" or all(-1 not in tensor.shape for tensor in given):
+            return taken, given
+        size = [length if length > 0 else SIZE for length in picture.size]
+        try:
+            return taken, sized.outputs(self.path, picture.sized(*size), given)
+        except TritonRepoError:
+            return taken, given
 
     @property
     def chosen(self) -> int:
@@ -156,16 +173,11 @@ def _with_heads(found: Report) -> Report:
     """By the outputs where those are known, else by the names of the weights that would be served."""
     if found.interface and found.interface.head:
         return replace(found, heads=(found.interface.head,))
-    taken, given = _ends(found)
+    named = head_names.guess(found.judged[found.chosen].shapes) if found.judged else None
+    taken, given = found.ends
     picture = read_picture(taken)
     if picture and given:
-        return replace(found, heads=tuple(recognise.fitting(picture.planes, given, len(found.contents.labels))))
-    if found.contents.groups:
-        return replace(found, named_head=head_names.guess(found.judged[found.chosen].shapes))
-    return found
-
-
-def _ends(found: Report) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs and outputs, a batch of one taken for a free one where all of them have it."""
-    both = freed((*found.inputs, *found.outputs))
-    return both[: len(found.inputs)], both[len(found.inputs) :]
+        heads = recognise.fitting(picture.planes, given, len(found.contents.labels) or (named.classes if named else 0))
+        preferred = [head for head in heads if named and head.kind == named.kind]
+        return replace(found, heads=tuple(preferred or heads), named_head=named)
+    return replace(found, named_head=named)
