@@ -36,21 +36,27 @@ def save(name: str, folder: Path, *, ema: bool = False, names: tuple[str, ...] =
 
 
 def spread(model: Any) -> None:
-    """Scale what makes class scores until they differ by several units."""
+    """Calibrate batch normalisation, so that features neither vanish nor explode, and scale what makes class scores."""
     import torch
 
-    model.eval()
+    smooth = [torch.nn.functional.interpolate(torch.rand(2, 3, n, n), (SIDE, SIDE), mode="bilinear") for n in (4, 16, 64)]
+    pictures = torch.cat([*smooth, torch.rand(4, 3, SIDE, SIDE)])
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
     convolutions = [branch[-1] for branch in _scores(model.model[-1])]
     for each in convolutions:
+        torch.nn.init.normal_(each.weight)
         torch.nn.init.zeros_(each.bias)
     seen: dict[Any, torch.Tensor] = {}
     hooks = [each.register_forward_hook(lambda layer, _, out: seen.__setitem__(layer, out)) for each in convolutions]
     with torch.no_grad():
-        model(torch.rand(1, 3, SIDE, SIDE))
+        model.train().predict(pictures)
+        model.eval().predict(pictures)
         for each in convolutions:
-            if each in seen:
-                each.weight.mul_(3 / seen[each].std())
-                each.bias.sub_(seen[each].mean() * 3 / seen[each].std() + 3)
+            scale = 1.5 / seen[each].std()
+            each.weight.mul_(scale)
+            each.bias.sub_(seen[each].mean() * scale + 6)
     for hook in hooks:
         hook.remove()
 
