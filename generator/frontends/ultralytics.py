@@ -40,7 +40,7 @@ class Ultralytics(TorchFrontend):
     """A .pt of ultralytics: YOLOv3 to YOLO26 and RT-DETR; detect, segment, pose, obb, classify. Head and classes come with it.
 
     Outputs are called as ultralytics' own export calls them: `images` in, `output0` and, of segmentation, `output1` out;
-    RT-DETR's are `boxes` and `scores`, before any selection. The file is a pickle; it is loaded with torch's weights_only and ultralytics'
+    RT-DETR's are `boxes` and `scores`, before any selection. The pickle is loaded with weights_only and ultralytics'
     list of its own classes, so that nothing else in it comes to life.
     """
 
