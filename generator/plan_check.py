@@ -102,7 +102,7 @@ def _files(pipeline: Pipeline, part: Part, version: str) -> dict[str, Path | Non
         files |= {f"warmup/{name}": None for name in sample.files.values()}
     if part is pipeline.served:
         files |= {labels_file(output): path for output, path in pipeline.spec.serving.labels.items()}
-    if part.role == "postprocess" and pipeline.spec.postprocess and pipeline.spec.postprocess.labels:
+    if part.role == "postprocess" and pipeline.spec.postprocess and pipeline.spec.postprocess.named:
         files["labels.txt"] = pipeline.spec.postprocess.labels
     return files
 

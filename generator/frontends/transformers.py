@@ -66,8 +66,8 @@ _OUTPUTS = {
 class Transformers(TorchFrontend):
     """A local folder of Hugging Face transformers: vision, and text without a cache. Inputs, head and classes come with it.
 
-    Inputs are called as transformers calls them: `pixel_values`; `input_ids`, `attention_mask` and `token_type_ids`, with the free
-    axes `batch` and `length`; `decoder_input_ids`. Nothing is fetched, and no code of the folder is run.
+    Inputs are called as transformers calls them: `pixel_values`; `input_ids`, `attention_mask` and `token_type_ids`, free axes
+    `batch` and `length`; `decoder_input_ids`. Nothing is fetched, and no code of the folder is run.
     """
 
     kind: Literal["transformers"] = "transformers"
