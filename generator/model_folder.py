@@ -82,6 +82,7 @@ class ModelFolder:
     @property
     def files(self) -> list[Path]:
         """Every file that decides what the model answers."""
+        _ = self.config
         processors = [self.path / name for name in _PROCESSORS if (self.path / name).is_file()]
         return [self.path / "config.json", *processors, *self.weights]
 

@@ -99,7 +99,11 @@ class Ultralytics(TorchFrontend):
         return self._outline.names
 
     def preprocessing(self) -> Mapping[str, Any]:
-        """Letterbox; classifiers resize and crop."""
+        """Letterbox; RT-DETR takes pictures stretched, classifiers their middle."""
+        if self._outline.is_transformer:
+            return {"kind": "stretch"}
+        if self._outline.task == "classify":
+            return {"kind": "center_crop", "resize": min(self._size)} if self._size[0] == self._size[1] else {}
         return {"kind": "ultralytics"} if self._outline.task in ("detect", "segment", "pose", "obb") else {}
 
     def unordered(self) -> tuple[tuple[str, ...], ...]:
