@@ -21,6 +21,7 @@ import numpy as np
 from generator.errors import ExportError
 from generator.frontends import Arrays
 from generator.inputs import Axis, Input, samples, sizes
+from generator.rows import aligned
 from generator.tensors import BATCH
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Work:
     feeds: Sequence[Arrays]
     answers: Sequence[Arrays]
     opset: int
+    unordered: Sequence[Sequence[str]]
     translations: Mapping[Any, Any]
 
     @property
@@ -96,7 +98,8 @@ def _work(frontend: TorchFrontend, module: torch.nn.Module, opset: int) -> Work:
     answers = [flat.run(feeds[0])]
     answers += [_other(flat, one, size) for one, size in zip(feeds[1:], sizes(taken, frontend.ranges())[1:], strict=False)]
     table = user_code.call(frontend.translations) if frontend.translations else {}
-    return Work(flat, flat.bare(feeds[0]), taken, frontend.ranges(), feeds, answers, opset, table)
+    module = flat.bare(feeds[0])
+    return Work(flat, module, taken, frontend.ranges(), feeds, answers, opset, frontend.unordered(), table)
 
 
 def _other(flat: Flat, feeds: Arrays, size: Mapping[str, int]) -> Arrays:
@@ -305,7 +308,7 @@ def _proven(work: Work, path: Path) -> None:
             found = graph.run(session, feeds)
         except Exception as error:
             raise ExportError(f"{said} does not run with {other or 'its example'}: {reason(error)}") from None
-        if problem := _differs(wanted, found):
+        if problem := _differs(wanted, aligned(wanted, found, work.unordered)):
             raise ExportError(f"{said} answers wrongly with {other or 'its example'}: {problem}")
 
 
