@@ -58,8 +58,7 @@ def export(frontend: TorchFrontend, opset: int, path: Path) -> dict[str, str]:
         module, facts = apply(frontend.module_passes, module, frontend.flat, work.feeds[0])
         work = _work(frontend, module, opset)
     refused: list[Refusal] = []
-    names = list(ATTEMPTS) if frontend.exporter == "auto" else [frontend.exporter]
-    for name in names:
+    for name in _names(frontend.exporter, module):
         try:
             how = _attempt(name, work, path, careful=frontend.exporter == "auto")
         except Exception as error:
@@ -67,6 +66,15 @@ def export(frontend: TorchFrontend, opset: int, path: Path) -> dict[str, str]:
         else:
             return {"exporter": how + _before(refused), **_frozen(work), **facts}
     raise _cannot(work, refused)
+
+
+def _names(exporter: str, module: torch.nn.Module) -> list[str]:
+    """The exporters to try. A module that is scripted already is none for dynamo, and holds nothing to trace."""
+    import torch
+
+    if exporter != "auto":
+        return [exporter]
+    return ["script"] if isinstance(module, torch.jit.ScriptModule) else list(ATTEMPTS)
 
 
 def _attempt(name: str, work: Work, path: Path, careful: bool) -> str:
@@ -100,7 +108,10 @@ def _work(frontend: TorchFrontend, module: torch.nn.Module, opset: int) -> Work:
             feeds.append({name: one.values(random, size) for name, one in taken.items()})
     answers = [_example(flat, feeds[0])]
     answers += [_other(flat, taken, one, size, sizes[0]) for one, size in zip(feeds[1:], sizes[1:], strict=False)]
-    return Work(flat, flat.bare(feeds[0]), taken, axes, sizes[: len(feeds)], feeds, answers, opset, _translations(frontend))
+    return Work(
+        flat, flat.bare(feeds[0]), taken, axes, sizes[: len(feeds)], feeds, answers, opset,
+        _translations(frontend), frontend.unordered(),
+    )  # fmt: skip
 
 
 def _translations(frontend: TorchFrontend) -> Mapping[object, object]:

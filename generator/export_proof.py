@@ -12,6 +12,7 @@ from generator.errors import ExportError
 from generator.export_reasons import reason
 from generator.exporters import Work, varies
 from generator.frontends import Arrays
+from generator.rows import aligned
 from generator.tensors import BATCH
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def proven(work: Work, path: Path) -> None:
     if missing := [name for name in work.inputs if name not in taken]:
         raise ExportError(f"the graph does not take {', '.join(missing)}: its result does not depend on it")
     for feeds, wanted, size in zip(work.feeds, work.answers, work.sizes, strict=True):
-        if problem := _problem(session, feeds, wanted):
+        if problem := _problem(work, session, feeds, wanted):
             raise _failure(work, session, problem, size)
 
 
@@ -130,7 +131,7 @@ def _fails_alone(work: Work, session: Any, size: Mapping[str, int]) -> bool:
     random = np.random.default_rng(0)
     feeds = {name: one.values(random, size) for name, one in work.inputs.items()}
     try:
-        return bool(_problem(session, feeds, work.flat.run(feeds)))
+        return bool(_problem(work, session, feeds, work.flat.run(feeds)))
     except ExportError:  # the module does not take that one
         return False
 
@@ -140,14 +141,14 @@ def lengths(size: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {length}" for name, length in size.items())
 
 
-def _problem(session: Any, feeds: Arrays, wanted: Arrays) -> str:
+def _problem(work: Work, session: Any, feeds: Arrays, wanted: Arrays) -> str:
     from generator import graph
 
     try:
         found = graph.run(session, feeds)
     except Exception as error:
         return f"does not run: {reason(error)}"
-    return difference(wanted, found)
+    return difference(wanted, aligned(wanted, found, work.unordered))
 
 
 def difference(wanted: Arrays, found: Arrays) -> str:

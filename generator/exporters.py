@@ -37,6 +37,7 @@ class Work:
     answers: Sequence[Arrays]
     opset: int
     translations: Mapping[Any, Any]
+    unordered: Sequence[Sequence[str]] = ()
     #: What tracing took for constants though it depends on values of inputs.
     frozen: dict[Place, None] = field(default_factory=dict)
 
