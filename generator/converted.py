@@ -116,7 +116,7 @@ class Converted(Frontend):
     def _converter(self) -> Converter:
         from generator import converter
 
-        said = json.dumps(self.settings(), sort_keys=True)
+        said = json.dumps(self.settings())  # columns keep their order
         return converter.of(str(environment.ensure(self._environment())), self.script, said)
 
     def _samples(self, interface: Interface, rows: Sequence[int]) -> list[Arrays]:

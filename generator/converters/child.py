@@ -47,7 +47,8 @@ def _done(action: Callable[..., dict[str, Any]], task: dict[str, Any]) -> dict[s
 def short(error: BaseException) -> str:
     """The error's type and its first line that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    said = lines[-1] if lines and lines[0].endswith(":") else "".join(lines[:1])  # "in user code:" says nothing
+    return f"{type(error).__name__}: {said[:300]}" if said else type(error).__name__
 
 
 def read(path: str) -> dict[str, Any]:

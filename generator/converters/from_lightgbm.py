@@ -18,7 +18,7 @@ _WRONG = ("multiclassova", "cross_entropy", "cross_entropy_lambda", "custom", "n
 def _load(path: str) -> tuple[Any, str]:
     import lightgbm
 
-    head, trees, _ = Path(path).read_text(encoding="utf-8", errors="replace").partition("\nTree=0")
+    head, _, trees = Path(path).read_text(encoding="utf-8", errors="replace").partition("\nTree=0")
     if not trees or "\nend of trees" not in trees:
         raise Refused(f"{path}: not a LightGBM model, or cut short", "save it again: booster.save_model(path)")
     try:
