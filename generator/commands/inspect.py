@@ -79,12 +79,14 @@ def _tensor(tensor: Any) -> dict[str, Any]:
 def _show(found: Report, every: bool) -> None:
     from generator.console import console, table
 
-    rows = table(str(found.path), "", "")
+    rows = table("", "", "")
     for what, text in _lines(found):
         rows.add_row(_printable(what), _printable(text))
     out = console()
+    out.print(str(found.path))
     out.print(rows)
     for group in found.contents.groups:
+        out.print(_title(group, every))
         out.print(_tensors(group, every))
 
 
@@ -146,14 +148,17 @@ def _bytes(count: int) -> str:
     return f"{count:,} bytes" if count < 1 << 20 else f"{count / (1 << 20):,.1f} MiB"
 
 
+def _title(group: Group, every: bool) -> str:
+    more = 0 if every else len(group.tensors) - _FIRST
+    where = f" of {_printable(group.path)}" if group.path else ""
+    return f"tensors{where}{f' (first {_FIRST}; --all for {more} more)' if more > 0 else ''}"
+
+
 def _tensors(group: Group, every: bool) -> Any:
     from generator.console import table
 
-    shown = len(group.tensors) if every else _FIRST
-    more = len(group.tensors) - shown
-    title = f"tensors{f' of {group.path}' if group.path else ''}{f' (first {shown}; --all for {more} more)' if more > 0 else ''}"
-    rows = table(title, "name", "type", "shape")
-    for name, array in list(group.tensors.items())[:shown]:
+    rows = table("", "name", "type", "shape")
+    for name, array in list(group.tensors.items())[: None if every else _FIRST]:
         rows.add_row(_printable(name), _printable(array.dtype), str(list(array.shape)))
     return rows
 
