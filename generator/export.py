@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import logging
 import re
+import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,9 +76,10 @@ def export(frontend: TorchFrontend, opset: int, path: Path) -> dict[str, str]:
             reasons.append("trace: left out, it would freeze one branch of what depends on values")
             continue
         try:
-            _quietly(attempt, work, path)
-            _finished(work, path)
-            _proven(work, path)
+            with _apart(path) as made:
+                _quietly(attempt, work, made)
+                _finished(work, made)
+                _proven(work, made)
         except Exception as error:
             reasons.append(f"{name}: {reason(error)}")
         else:
@@ -86,6 +88,15 @@ def export(frontend: TorchFrontend, opset: int, path: Path) -> dict[str, str]:
         f"torch cannot export this module; {'; '.join(reasons)}",
         "rewrite that operation, translate it (`translations:`), or export to ONNX yourself; docs/export.md",
     )
+
+
+@contextmanager
+def _apart(path: Path) -> Iterator[Path]:
+    """A folder for one attempt; what it made moves to `path` when it succeeded, what a refused one left is gone."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".attempt-") as folder:
+        yield Path(folder) / path.name
+        for file in Path(folder).iterdir():
+            file.replace(path.parent / file.name)
 
 
 def _work(frontend: TorchFrontend, module: torch.nn.Module, opset: int) -> Work:
@@ -161,7 +172,7 @@ def _dynamo_with(work: Work, path: Path, dims: Sequence[Mapping[int, Any]]) -> N
         output_names=work.outputs,
         opset_version=work.opset,
         dynamo=True,
-        external_data=False,
+        external_data=True,  # weights are written one by one; `settled` takes those of small models in again
         dynamic_shapes=(shapes,) if work.module is work.flat else shapes,
         custom_translation_table={key: value for key, value in work.translations.items() if not isinstance(key, str)},
     )
@@ -232,9 +243,9 @@ def _quietly(attempt: Callable[[Work, Path], None], work: Work, path: Path) -> N
 
 def _finished(work: Work, path: Path) -> None:
     """Stack traces hold paths of this machine; what is built must not depend on where. Free axes get the names of the spec."""
-    from generator.graph import load, save
+    from generator.graph import save, settled
 
-    model = load(path)
+    model = settled(path)
     holders: tuple[Any, ...] = (
         *model.graph.node,
         *model.graph.value_info,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import os
 import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO
 
 import onnx
 
 from generator import paths
 from generator.errors import SurgeryError
-from generator.weights import LIMIT, SMALL, Place, outside, place, point, size, total
+from generator.weights import LIMIT, SMALL, Place, outside, place, point, size
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -26,6 +27,7 @@ _ALIGNED = 4096
 #: A file is linked rather than written again where at least this part of it is still used.
 _WORTH = 0.9
 _ABANDONED_SECONDS = 24 * 3600
+_COUNT = itertools.count()
 
 
 def light(model: ModelProto, limit: int = LIMIT) -> ModelProto:
@@ -40,6 +42,10 @@ def light(model: ModelProto, limit: int = LIMIT) -> ModelProto:
     copied = onnx.ModelProto()
     copied.CopyFrom(model)  # protobuf gives memory back with the whole message only
     return copied
+
+
+def _full(path: Path, error: OSError) -> SurgeryError:
+    return SurgeryError(f"{path}: {error.strerror}", "make room there, or name another place (TRITON_REPO_CACHE, -o)")
 
 
 def lazy(graph: ir.Graph) -> bool:
@@ -83,9 +89,7 @@ def write(model: ModelProto, path: Path) -> None:
         _data(bare, data)
         path.write_bytes(bare.SerializeToString())
     except OSError as error:
-        raise SurgeryError(
-            f"{data}: {error.strerror}; the weights are {total(model) / 2**30:.1f} GiB", "make room, or name another place"
-        ) from None
+        raise _full(data, error) from None
 
 
 def _data(bare: ModelProto, data: Path) -> None:
@@ -132,19 +136,24 @@ def _tensor(tensor: TensorProto) -> ir.TensorProtocol:
     return ir.from_proto(tensor)
 
 
-def _written(file: Any, tensor: ir.TensorProtocol) -> Place:
+def _written(file: BinaryIO, tensor: ir.TensorProtocol) -> Place:
     """Append the numbers of a tensor to an open file, from one file to another by the kernel."""
+    import onnx_ir as ir
+
     file.seek(math.ceil(file.tell() / _ALIGNED) * _ALIGNED)
     start = file.tell()
-    if hasattr(tensor, "tofile"):
-        tensor.tofile(file)
-    else:
-        file.write(tensor.tobytes())
+    try:
+        if isinstance(tensor, ir.ExternalTensor):
+            tensor.tofile(file)
+        else:
+            file.write(tensor.tobytes())
+    except OSError as error:
+        raise _full(Path(file.name), error) from None
     return Place(Path(file.name), start, file.tell() - start)
 
 
-def _scratch_file() -> Any:
-    return tempfile.NamedTemporaryFile(dir=_scratch(), suffix=".data", delete=False)
+def _scratch_file() -> BinaryIO:
+    return (_scratch() / f"{next(_COUNT)}.data").open("xb")
 
 
 @functools.cache

@@ -65,13 +65,14 @@ class StateDict(TorchFrontend):
 def _load(path: Path) -> Any:
     import pickle
     import warnings
+    import zipfile
 
     import torch
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         if wanted is None:
@@ -103,4 +104,5 @@ def _fit(path: Path, module: torch.nn.Module, state: Mapping[str, torch.Tensor])
         raise CheckpointError(
             f"{path}: does not fit the module: {'; '.join(found)}", "correct the factory's arguments or checkpoint.key"
         )
-    module.load_state_dict(state)
+    mapped = all(state[name].dtype == tensor.dtype for name, tensor in own.items())
+    module.load_state_dict(state, assign=mapped)  # weights that are mapped from the file stay so
