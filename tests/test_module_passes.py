@@ -360,9 +360,7 @@ def test_the_facts_say_how_many_and_how_near() -> None:
 
 def test_a_pass_that_finds_nothing_says_what_it_looked_for_and_what_is_there() -> None:
     module = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8)).eval()
-    with pytest.raises(
-        SurgeryError, match=r"focus_to_conv changed nothing: it looks for torch\.cat .*; the module has 2 Linear, 1"
-    ):
+    with pytest.raises(SurgeryError, match=r"focus_to_conv changed nothing: it looks for torch\.cat .*; the module has 2 Linear, 1"):
         apply([KINDS["focus_to_conv"]()], module, flat, FEEDS)
 
 
