@@ -146,7 +146,7 @@ def session(path: Path, optimise: bool = True, threads: int = 0) -> Any:
 def session_of(model: ModelProto, threads: int = 0) -> Any:
     """A session of a graph in memory, not optimised; weights that lie outside are mapped."""
     options = _options(False, threads)
-    if any(outer.outside(init) for init in model.graph.initializer):
+    if outer.some(model):
         options.add_session_config_entry(*_MAPPED)
         options.add_session_config_entry(*_ROOTED)
     return _session(outer.rooted(model), options, "the graph")

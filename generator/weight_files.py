@@ -16,7 +16,7 @@ import onnx
 
 from generator import paths
 from generator.errors import SurgeryError
-from generator.weights import LIMIT, SMALL, Place, outside, place, point, size
+from generator.weights import LIMIT, SMALL, Place, outside, place, point, size, some
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -33,8 +33,7 @@ _COUNT = itertools.count()
 def light(model: ModelProto, limit: int = LIMIT) -> ModelProto:
     """A model with its weights outside, where it has some there already or more than `limit` bytes; else itself."""
     inside = [init for init in model.graph.initializer if not outside(init) and size(init) >= SMALL]
-    some = len(inside) < len(model.graph.initializer) and any(outside(init) for init in model.graph.initializer)
-    if not inside or (not some and sum(map(size, inside)) < limit):
+    if not inside or (not some(model) and sum(map(size, inside)) < limit):
         return model
     with _scratch_file() as file:
         for init in inside:

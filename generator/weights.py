@@ -41,6 +41,11 @@ def outside(tensor: TensorProto) -> bool:
     return tensor.data_location == onnx.TensorProto.EXTERNAL and bool(tensor.external_data)
 
 
+def some(model: ModelProto) -> bool:
+    """Does any initialiser lie outside?"""
+    return any(outside(init) for init in model.graph.initializer)
+
+
 def tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every tensor of a model: initialisers, attributes, those of subgraphs and functions."""
     yield from model.graph.initializer
@@ -177,7 +182,7 @@ def data(tensor: TensorProto) -> bytes | memoryview:
 
 def loaded(model: ModelProto) -> ModelProto:
     """A model with everything inside, for code that knows nothing of this: as much memory as it has weights."""
-    if any(outside(init) for init in model.graph.initializer):
+    if some(model):
         copied = onnx.ModelProto()
         copied.CopyFrom(model)
         for init in copied.graph.initializer:
@@ -189,7 +194,7 @@ def loaded(model: ModelProto) -> ModelProto:
 
 def skeleton(model: ModelProto) -> ModelProto:
     """A model whose outer weights are inputs: what the checker accepts without looking for files."""
-    if not any(outside(init) for init in model.graph.initializer):
+    if not some(model):
         return model
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
@@ -203,7 +208,7 @@ def skeleton(model: ModelProto) -> ModelProto:
 
 def rooted(model: ModelProto) -> bytes:
     """A model for ONNX Runtime with the file system's root as its folder: the weights stay where they are."""
-    if not any(outside(init) for init in model.graph.initializer):
+    if not some(model):
         return model.SerializeToString()
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
