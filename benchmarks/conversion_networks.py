@@ -75,7 +75,7 @@ class GruClassifier(nn.Module):
 
 
 class Crnn(nn.Module):
-    """Shi, Bai, Yao 2015, "An End-to-End Trainable Neural Network for Image-based Sequence Recognition": text on a line, for CTC."""
+    """Shi, Bai, Yao 2015, "An End-to-End Trainable Neural Network for Image-based Sequence Recognition": text of a line, CTC."""
 
     def __init__(self) -> None:
         super().__init__()
