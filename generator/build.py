@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from generator import carry, lock, plan_check, repository, run, versions
+from generator import carry, learning, lock, plan_check, repository, run, versions
 from generator.findings import Finding
 from generator.folder import FolderModel
 from generator.load import load_all
 from generator.pipeline import Pipeline
-from generator.plan import Step, folder_step, steps, why_stale
+from generator.plan import Step, export_step, folder_step, steps, why_stale
 from generator.spec import Spec
 from generator.versions import Versions
 
@@ -41,14 +41,24 @@ class Planned:
 
 def resolved(specs: Sequence[Path]) -> list[Pipeline | FolderModel]:
     """What the specs say, with everything derived. Raises SpecError."""
-    return [Pipeline(path, spec) if isinstance(spec, Spec) else FolderModel(path, spec) for path, spec in load_all(specs)]
+    return [
+        learning.known(Pipeline(path, spec)) if isinstance(spec, Spec) else FolderModel(path, spec)
+        for path, spec in load_all(specs)
+    ]
 
 
-def plan(specs: Sequence[Path], output: Path) -> list[Planned]:
-    """What a build would do. Reads only; raises every error that can be known before work begins."""
+def plan(specs: Sequence[Path], output: Path, progress: Progress | None = None) -> list[Planned]:
+    """What a build would do. Raises every error that can be known before work begins.
+
+    It reads only; with `progress` checkpoints that do not say their inputs and outputs are exported for that, without it they are
+    pending: their export is all that can be planned.
+    """
     entries = lock.read(output)
     pipelines = resolved(specs)
+    if progress is not None:
+        pipelines = [learning.learn(each, progress) if isinstance(each, Pipeline) else each for each in pipelines]
     planned = []
+    pipelines, waiting = _parted(pipelines)
     warnings = plan_check.judge(pipelines, output)
     for pipeline in pipelines:
         if isinstance(pipeline, Pipeline):
@@ -61,7 +71,15 @@ def plan(specs: Sequence[Path], output: Path) -> list[Planned]:
         regrets = tuple(finding for finding in warnings if finding.model in repository.models(pipeline))
         planned.append(replace(item, versions=versions.of(pipeline, entry), warnings=regrets))
     repository.claim(output, entries, [name for p in pipelines for name in repository.models(p)])
-    return planned
+    return planned + [Planned(p, (export_step(p),), ("not built yet; its inputs and outputs are known then",)) for p in waiting]
+
+
+def _parted(
+    pipelines: Sequence[Pipeline | FolderModel],
+) -> tuple[list[Pipeline | FolderModel], list[Pipeline]]:
+    """Those that can be planned, and those of which only the export can."""
+    waiting = [p for p in pipelines if isinstance(p, Pipeline) and p.pending]
+    return [p for p in pipelines if p not in waiting], waiting
 
 
 def _planned(pipeline: Pipeline | FolderModel, entry: lock.Entry | None, output: Path) -> Planned:
@@ -81,6 +99,7 @@ def build(planned: Sequence[Planned], output: Path, progress: Progress) -> list[
 
     Until everything is staged the repository is not touched; each model folder is then exchanged in one rename.
     """
+    assert not any(isinstance(p.pipeline, Pipeline) and p.pipeline.pending for p in planned), "plan it with `progress`"
     entries = lock.read(output)
     stale = [p for p in planned if not p.fresh]
     if not stale:
@@ -118,7 +137,7 @@ def _graphs(item: Planned, progress: Progress) -> Path | None:
 
 def _said(step: Step, facts: dict[str, str], cached: bool) -> str:
     """What a step did; each pass of the user's has a line of its own, also when it is only remembered."""
-    said = [f"{key} {value}" for key, value in facts.items()]
+    said = learning.said(facts)
     if step.name == "passes":
         return "\n    ".join(["cached:" if cached else "", *said])
     return "cached" if cached else "; ".join(said)

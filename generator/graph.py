@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from generator.errors import CheckpointError, SurgeryError
-from generator.tensors import Tensor, from_onnx_dtype
+from generator.tensors import BATCH, Tensor, from_onnx_dtype
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -51,11 +51,15 @@ def save(model: ModelProto, path: Path) -> None:
     onnx.save(model, path, save_as_external_data=large, location=f"{path.name}.data" if large else None)
 
 
-def interface(model: ModelProto) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs (initialisers left out) and outputs; the first axis is the batch where it is not a fixed number."""
+def interface(model: ModelProto, named: bool = False) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Inputs (initialisers left out) and outputs; the first axis is the batch where it is not a fixed number.
+
+    With `named`, only a first axis of the name `batch` is one: what our exporters write says which it is.
+    """
     constants = {init.name for init in model.graph.initializer}
-    inputs = tuple(_tensor(value) for value in model.graph.input if value.name not in constants)
-    return inputs, tuple(_tensor(value) for value in model.graph.output)
+    taken = [value for value in model.graph.input if value.name not in constants]
+    inputs, outputs = (tuple(_tensor(value, named) for value in each) for each in (taken, model.graph.output))
+    return inputs, outputs
 
 
 def inner(model: ModelProto) -> dict[str, Tensor]:
@@ -72,7 +76,7 @@ def inner(model: ModelProto) -> dict[str, Tensor]:
     return found
 
 
-def _tensor(value: onnx.ValueInfoProto) -> Tensor:
+def _tensor(value: onnx.ValueInfoProto, named: bool = False) -> Tensor:
     kind = value.type.tensor_type
     try:
         dtype = from_onnx_dtype(kind.elem_type)
@@ -80,7 +84,7 @@ def _tensor(value: onnx.ValueInfoProto) -> Tensor:
         name = onnx.TensorProto.DataType.Name(kind.elem_type)
         raise SurgeryError(f"tensor {value.name}: type {name} cannot travel through Triton", "cast it in the model") from None
     dims = [d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim]
-    batched = bool(dims) and dims[0] < 0
+    batched = bool(dims) and dims[0] < 0 and (not named or kind.shape.dim[0].dim_param == BATCH)
     return Tensor(value.name, dtype, tuple(dims[1:] if batched else dims), batched)
 
 

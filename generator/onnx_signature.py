@@ -47,7 +47,7 @@ def _model(data: memoryview) -> OnnxFile:
     try:
         ir_version = opset = 0
         graph: Span | None = None
-        for number, value in _fields(data, (0, len(data))):
+        for number, value in fields(data, (0, len(data))):
             if number == _IR_VERSION and isinstance(value, int):
                 ir_version = value
             elif number == _OPSETS and isinstance(value, tuple):
@@ -63,7 +63,7 @@ def _model(data: memoryview) -> OnnxFile:
 
 def _opset(data: memoryview, span: Span) -> int:
     domain, version = "", 0
-    for number, value in _fields(data, span):
+    for number, value in fields(data, span):
         if number == 1 and isinstance(value, tuple):
             domain = _text(data, value)
         elif number == 2 and isinstance(value, int):
@@ -74,7 +74,7 @@ def _opset(data: memoryview, span: Span) -> int:
 def _graph(data: memoryview, span: Span) -> Signature:
     constants: set[str] = set()
     found: dict[int, list[tuple[str, int, list[int]]]] = {_INPUT: [], _OUTPUT: []}
-    for number, value in _fields(data, span):
+    for number, value in fields(data, span):
         if number == _INITIALIZER and isinstance(value, tuple):
             constants.add(_tensor_name(data, value))
         elif number in found and isinstance(value, tuple):
@@ -92,18 +92,18 @@ def _tensor(entry: tuple[str, int, list[int]]) -> Tensor:
 
 def _tensor_name(data: memoryview, span: Span) -> str:
     """TensorProto.name is field 8; the data before it are stepped over."""
-    return next((_text(data, v) for n, v in _fields(data, span) if n == 8 and isinstance(v, tuple)), "")
+    return next((_text(data, v) for n, v in fields(data, span) if n == 8 and isinstance(v, tuple)), "")
 
 
 def _value_info(data: memoryview, span: Span) -> tuple[str, int, list[int]]:
     """ValueInfoProto: name, then type.tensor_type with element type and shape."""
     name, dtype = "", 0
     shape: list[int] = []
-    for number, value in _fields(data, span):
+    for number, value in fields(data, span):
         if number == 1 and isinstance(value, tuple):
             name = _text(data, value)
         elif number == 2 and isinstance(value, tuple):
-            for kind, tensor in _fields(data, value):
+            for kind, tensor in fields(data, value):
                 if kind == 1 and isinstance(tensor, tuple):
                     dtype, shape = _tensor_type(data, tensor)
     return name, dtype, shape
@@ -112,16 +112,16 @@ def _value_info(data: memoryview, span: Span) -> tuple[str, int, list[int]]:
 def _tensor_type(data: memoryview, span: Span) -> tuple[int, list[int]]:
     dtype = 0
     shape: list[int] = []
-    for number, value in _fields(data, span):
+    for number, value in fields(data, span):
         if number == 1 and isinstance(value, int):
             dtype = value
         elif number == 2 and isinstance(value, tuple):
-            shape = [_dim(data, dim) for n, dim in _fields(data, value) if n == 1 and isinstance(dim, tuple)]
+            shape = [_dim(data, dim) for n, dim in fields(data, value) if n == 1 and isinstance(dim, tuple)]
     return dtype, shape
 
 
 def _dim(data: memoryview, span: Span) -> int:
-    value = next((v for n, v in _fields(data, span) if n == 1 and isinstance(v, int)), -1)
+    value = next((v for n, v in fields(data, span) if n == 1 and isinstance(v, int)), -1)
     return value if 0 <= value < 1 << 62 else -1
 
 
@@ -129,7 +129,7 @@ def _text(data: memoryview, span: Span) -> str:
     return bytes(data[span[0] : span[1]]).decode("utf-8")
 
 
-def _fields(data: memoryview, span: Span) -> Iterator[tuple[int, int | Span]]:
+def fields(data: memoryview, span: Span) -> Iterator[tuple[int, int | Span]]:
     """Number and value of each field: a whole number, or where its bytes lie."""
     at, end = span
     while at < end:

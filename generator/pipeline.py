@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from generator.passes import Known
 from generator.picture import DTYPES, Picture, read
 from generator.postprocessing import label_names
 from generator.preprocessing import ENCODED
+from generator.scalars import lifted
 from generator.spec import Spec
 from generator.tensors import Tensor
 
@@ -45,27 +47,57 @@ class Edge:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """What an export told: the graph, and what of it was not known before."""
+
+    file: Path
+    interface: Interface
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """A spec with everything derived from the checkpoint filled in."""
 
     path: Path
     spec: Spec
+    #: Of a checkpoint that does not say its inputs and outputs before it is exported: the export, once it is there.
+    learned: Learned | None = None
+
+    @functools.cached_property
+    def stated(self) -> Interface | None:
+        """What the checkpoint says of itself before it is exported."""
+        return self.spec.checkpoint.interface()
+
+    @property
+    def pending(self) -> bool:
+        """Are inputs and outputs still unknown?"""
+        return self.learned is None and self.stated is None
 
     @functools.cached_property
     def source(self) -> Interface:
-        """The checkpoint's own inputs and outputs."""
-        return self.spec.checkpoint.interface()
+        """The checkpoint's own inputs and outputs. Raises SpecError while they are unknown."""
+        if (found := self.learned.interface if self.learned else self.stated) is not None:
+            return found
+        what = f"inputs and outputs of kind {self.spec.checkpoint.kind} are known once it is exported"
+        raise self.error(("checkpoint",), what, f"triton-repo build {self.path}")
 
     @functools.cached_property
     def operated(self) -> Interface:
         """Inputs and outputs after the spec's own `surgery:`, before a size is set."""
-        known = Known(self.source.inputs, self.source.outputs, functools.cache(self.spec.checkpoint.tensors))
+        known = Known(self.source.inputs, self.source.outputs, functools.cache(self._tensors))
         for index, step in enumerate(self.spec.surgery):
             try:
                 known = step.interface(known)
             except SurgeryError as error:
                 raise self.error(("surgery", index), f"{step.kind}: {error.message}", error.remedy) from None
         return replace(self.source, inputs=known.inputs, outputs=known.outputs)
+
+    def _tensors(self) -> Mapping[str, Tensor]:
+        if self.learned is None:
+            return self.spec.checkpoint.tensors()
+        from generator.graph import inner, load
+
+        return inner(load(self.learned.file, weights=False))
 
     @functools.cached_property
     def raw(self) -> Interface:
@@ -77,8 +109,8 @@ class Pipeline:
         if any(own not in (-1, said) for own, said in zip(picture.size, pre.size, strict=True)):
             what = f"size is {list(pre.size)}; the model takes {picture.tensor}"
             raise self.error(("preprocess", "size"), what, "leave size out: the model has its own, or export it for that one")
-        file, tensor = None if self.spec.surgery else self.spec.checkpoint.onnx_file(), picture.sized(*pre.size)
-        outputs = sized.outputs(file, tensor, found.outputs) if file else found.outputs
+        file, tensor = self.learned.file if self.learned else self.spec.checkpoint.onnx_file(), picture.sized(*pre.size)
+        outputs = sized.outputs(file, tensor, found.outputs) if file and not self.spec.surgery else found.outputs
         return Interface((tensor,), outputs, found.head)
 
     @functools.cached_property
@@ -149,7 +181,7 @@ class Pipeline:
     @functools.cached_property
     def model(self) -> Part:
         """The model itself, after surgery."""
-        inputs, outputs = self.raw.inputs, self.raw.outputs
+        inputs, outputs = (tuple(map(lifted, side)) for side in (self.raw.inputs, self.raw.outputs))
         if self.spec.preprocess:
             height, width = self._canvas()
             inputs = self.spec.preprocess.outputs(height, width)[:1]

@@ -20,11 +20,18 @@ from generator.pipeline import Pipeline
 _PACKAGE = Path(generator.__file__).parent
 
 #: What decides a step besides the spec: libraries by distribution name, our own files by their path in the package.
-_EXPORT = (("torch", "onnx", "onnxscript"), ("export.py", "frontends/__init__.py", "worker.py"))
+_EXPORT = (
+    ("onnx",),
+    (
+        "export.py", "flatten.py", "inputs.py", "module_surgery.py", "user_code.py", "graph.py", "worker.py",
+        "frontends/__init__.py", "module_passes/__init__.py",
+    ),
+)  # fmt: skip
 _SURGERY = (
     ("onnx", "onnx-graphsurgeon", "onnxscript", "numpy"),
     (
         "surgery.py",
+        "scalars.py",
         "builder.py",
         "graph.py",
         "picture.py",
@@ -81,14 +88,7 @@ def steps(pipeline: Pipeline) -> tuple[Step, ...]:
     Raises CheckpointError for a file that cannot be read.
     """
     spec, name = pipeline.spec, pipeline.spec.name
-    made = Step(name, "export", {
-        "opset": str(spec.opset),
-        **_said("checkpoint", spec.checkpoint.model_dump(mode="json"), spec.checkpoint.files()),
-        **{f"file {path.name}": file_digest(path) for path in _data(spec.checkpoint.files())},
-        "sources": _sources(_EXPORT[1], [spec.checkpoint], [p for p in spec.checkpoint.files() if p.suffix == ".py"]),
-        **_versions(_EXPORT[0]),
-        "python": platform.python_version(),
-    })  # fmt: skip
+    made = export_step(pipeline)
     edited = _edited(pipeline, made)
     cut = Step(name, "surgery", {
         **{step.name: step.key for step in edited or [made]},
@@ -115,6 +115,20 @@ def steps(pipeline: Pipeline) -> tuple[Step, ...]:
         **_versions(_REPOSITORY[0]),
     })  # fmt: skip
     return made, *edited, cut, written
+
+
+def export_step(pipeline: Pipeline) -> Step:
+    """The first step: it depends on the checkpoint alone."""
+    spec, checkpoint = pipeline.spec, pipeline.spec.checkpoint
+    files = checkpoint.files()
+    return Step(spec.name, "export", {
+        "opset": str(spec.opset),
+        **_said("checkpoint", checkpoint.model_dump(mode="json"), files),
+        **{f"file {path.name}": file_digest(path) for path in _data(files)},
+        "sources": _sources(_EXPORT[1], [checkpoint, *checkpoint.plugins()], [p for p in files if p.suffix == ".py"]),
+        **_versions(dict.fromkeys((*_EXPORT[0], *checkpoint.libraries))),
+        "python": platform.python_version(),
+    })  # fmt: skip
 
 
 def _edited(pipeline: Pipeline, made: Step) -> list[Step]:

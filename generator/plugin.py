@@ -64,6 +64,8 @@ class Choice:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = tuple(family(self.package).values())
+        if not choices:
+            return handler(source)
         if len(choices) == 1:
             return handler.generate_schema(choices[0])
         return handler.generate_schema(Annotated[Union[choices], Field(discriminator="kind")])

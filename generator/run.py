@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from generator import errors, paths
+from generator import errors, learned, paths
 from generator.pipeline import Pipeline
 from generator.plan import Step
 
@@ -55,7 +55,7 @@ def child(step: str, pipeline: Pipeline, source: Path | None, output: Path) -> d
         task, log = Path(scratch) / "task.json", Path(scratch) / "log"
         task.write_text(json.dumps({
             "step": step, "path": str(pipeline.path), "spec": pipeline.spec.model_dump(mode="json"),
-            "input": str(source) if source else None, "output": str(output),
+            "input": str(source) if source else None, "output": str(output), "learned": learned.to_json(pipeline.learned),
         }), encoding="utf-8")  # fmt: skip
         with log.open("wb") as stream:
             code = _wait(

@@ -43,6 +43,12 @@ class Verify(Model):
     """What the parity ladder runs on."""
 
     images: Annotated[tuple[SpecFile, ...], Field(description="Real pictures; each goes through every rung.")] = ()
+    samples: Annotated[
+        tuple[dict[str, Any], ...],
+        Field(
+            description="Of a bare model: one sample each, input -> a number, nested lists or a .npy file; the others are seeded."
+        ),
+    ] = ()
     bounds: Bounds = Bounds()
 
 

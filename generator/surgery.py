@@ -10,6 +10,7 @@ from generator.graph import checked, interface, load, save
 from generator.passes.fold_constants import FoldConstants
 from generator.passes.image_input import ImageInput
 from generator.passes.set_opset import SetOpset, opset
+from generator.scalars import lift
 from generator.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
     if pipeline.head is not None:
         model = recent(pipeline, model)
         model = checked(_detector(pipeline, model), f"head {pipeline.head.kind} and nms")
+    model = checked(lift(model), "scalars")
     model = checked(FoldConstants().run(model), "fold_constants")
     model = checked(pipeline.spec.precision.apply(model), f"precision {pipeline.spec.precision.kind}")
     inputs, outputs = interface(model)
@@ -99,7 +101,8 @@ def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
 
 
 def _same(what: str, found: tuple[Tensor, ...], planned: tuple[Tensor, ...]) -> None:
-    fits = len(found) == len(planned) and all(p.name == f.name and p.accepts(f) for p, f in zip(planned, found, strict=True))
+    pairs = zip(planned, found, strict=False)
+    fits = len(found) == len(planned) and all(p.name == f.name and p.whole().accepts(f.whole()) for p, f in pairs)
     if not fits:
         raise SurgeryError(
             f"{what} are {', '.join(map(str, found))}; expected {', '.join(map(str, planned))}",

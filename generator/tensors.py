@@ -33,6 +33,9 @@ _BYTES = {
 
 DTYPES = tuple(_DTYPES)
 
+#: The name of the axis that counts the requests in a batch. First in a tensor, it is Triton's batch dimension.
+BATCH = "batch"
+
 
 def config_dtype(dtype: str) -> str:
     """`FP32` -> `TYPE_FP32`, the enum name in model_config.proto."""
@@ -71,6 +74,10 @@ class Tensor:
     def __str__(self) -> str:
         dims = [*(["batch"] if self.batched else []), *("?" if d < 0 else str(d) for d in self.shape)]
         return f"{self.name} {self.dtype}[{', '.join(dims)}]"
+
+    def whole(self) -> Tensor:
+        """The same with its batch axis as a dimension like any other."""
+        return Tensor(self.name, self.dtype, (-1, *self.shape), batched=False) if self.batched else self
 
     def accepts(self, other: Tensor) -> bool:
         """May a tensor like `other` flow into this one? A free dimension accepts any length."""

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from generator import compare, graph, lock, plan, run, step_code
+from generator import bare_samples, compare, feeds, graph, lock, plan, run, sampling, step_code
 from generator.compare import Comparison
 from generator.errors import VerifyError
 from generator.pipeline import Pipeline
-from generator.tensors import Tensor, numpy_dtype
+from generator.tensors import Tensor
 
 if TYPE_CHECKING:
     import tritonclient.grpc as triton
@@ -40,17 +40,17 @@ class Rung:
 
 @dataclass(frozen=True)
 class Sample:
-    """What goes through the ladder: encoded pictures (none for a bare model), the served input, and the pictures' geometry.
+    """What goes through the ladder at once: encoded pictures (none for a bare model) and their geometry, or tensors.
 
-    `raw` is the same for the graph before head, NMS and preprocess came to it, `source` for the checkpoint: the same values too,
-    unless the spec's own surgery gave the model other inputs.
+    `values` is what the final graph takes, by name; `raw` the same for the graph before head, NMS and preprocess came to it,
+    `source` for the checkpoint: the same values too, unless the spec's own surgery gave the model other inputs.
     """
 
-    encoded: tuple[bytes, ...]
-    values: NDArray[Any]
-    raw: NDArray[Any]
-    source: NDArray[Any]
-    geometry: NDArray[np.float32]
+    values: Arrays
+    raw: Arrays
+    source: Arrays
+    encoded: tuple[bytes, ...] = ()
+    geometry: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 6), np.float32))
 
 
 def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerClient) -> list[Rung]:
@@ -67,24 +67,24 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
         )
     rungs: list[Rung] = []
     if pipeline.spec.preprocess is None:
-        sample = _random(pipeline)
+        samples, answers, framework = _bare(pipeline)
     else:
         sample, pixels = _pictures(pipeline, repository)
+        samples, answers, framework = [sample], *_source(pipeline, [sample])
         rungs.append(Rung(pipeline.spec.name, "pixels", "NumPy reference", pixels))
-    source, framework = _source(pipeline, sample)
     export = run.ensure(made, pipeline) / "model.onnx"
-    exported = graph.session(export, optimise=False)
-    rungs.append(Rung(pipeline.spec.name, "exported ONNX", framework, _exported(pipeline, exported, sample, source)))
+    rungs.append(Rung(pipeline.spec.name, "exported ONNX", framework, _exported(pipeline, export, samples, answers)))
     if passes:
-        source, result = _edited(pipeline, run.ensure(passes[0], pipeline, export) / "model.onnx", sample, source)
+        edited = run.ensure(passes[0], pipeline, export) / "model.onnx"
+        answers, result = _edited(pipeline, edited, samples, answers)
         rungs += [Rung(pipeline.spec.name, "after the passes", framework, result)] if result else []
         framework = framework if result else OPERATED
-    expected = _reference(pipeline, source)
-    _finds_something(pipeline, sample, expected)
-    rungs.append(
-        Rung(pipeline.spec.name, "after surgery", f"{framework} + reference", _final(pipeline, repository, sample, expected))
-    )
-    rungs.append(Rung(pipeline.spec.name, "served", f"{framework} + reference", _served(pipeline, client, sample, expected)))
+    expected = [_lifted(pipeline.model.outputs, _reference(pipeline, answer)) for answer in answers]
+    for sample, wanted in zip(samples, expected, strict=True):
+        _finds_something(pipeline, sample, wanted)
+    against = f"{framework} + reference"
+    rungs.append(Rung(pipeline.spec.name, "after surgery", against, _final(pipeline, repository, samples, expected)))
+    rungs.append(Rung(pipeline.spec.name, "served", against, _all_served(pipeline, client, samples, expected)))
     return rungs
 
 
@@ -98,20 +98,25 @@ def _finds_something(pipeline: Pipeline, sample: Sample, expected: Arrays) -> No
         )
 
 
-def _edited(pipeline: Pipeline, path: Path, sample: Sample, source: Arrays) -> tuple[Arrays, Comparison | None]:
+def _edited(
+    pipeline: Pipeline, path: Path, samples: Sequence[Sample], answers: list[Arrays]
+) -> tuple[list[Arrays], Comparison | None]:
     """What the rungs above are held against, and how far the spec's own passes are from the checkpoint.
 
     Passes that keep results, and inputs and outputs apart from their names, leave the checkpoint's answer as the measure. After
     others it is that of the graph that they made: what they change is the user's will, and the build compared what it could.
     """
-    found = graph.run(graph.session(path, optimise=False), {pipeline.raw.inputs[0].name: sample.raw})
+    session = graph.session(path, optimise=False)
+    found = [graph.run(session, sample.raw) for sample in samples]
     raw, own = pipeline.raw, pipeline.source
     same = _kinds(raw.inputs) == _kinds(own.inputs) and _kinds(raw.outputs) == _kinds(own.outputs)
     if not same or not all(step.compared() for step in pipeline.spec.surgery):
         return found, None
-    bounds = pipeline.spec.verify.bounds
-    renamed = {new.name: source[old.name] for new, old in zip(raw.outputs, own.outputs, strict=True)}
-    return renamed, compare.tensors(renamed, found, bounds.absolute, bounds.relative)
+    bounds, result = pipeline.spec.verify.bounds, Comparison()
+    renamed = [{new.name: each[old.name] for new, old in zip(raw.outputs, own.outputs, strict=True)} for each in answers]
+    for wanted, other in zip(renamed, found, strict=True):
+        result.add(compare.tensors(wanted, other, bounds.absolute, bounds.relative))
+    return renamed, result
 
 
 def _kinds(tensors: tuple[Tensor, ...]) -> list[tuple[object, ...]]:
@@ -143,54 +148,70 @@ def _pictures(pipeline: Pipeline, repository: Path) -> tuple[Sample, Comparison]
         pixels.append(found)
         geometry.append(place)
     values = np.stack(pixels)
-    raw = pipeline.picture.given(spec.preprocess, values)
-    return Sample(tuple(encoded), values, raw, _for_source(pipeline, raw), np.stack(geometry).astype(np.float32)), result
+    raw = {pipeline.raw.inputs[0].name: pipeline.picture.given(spec.preprocess, values)}
+    given = {pipeline.model.inputs[0].name: values, **_thresholds(pipeline, len(values))}
+    places = np.stack(geometry).astype(np.float32)
+    return Sample(given, raw, _for_source(pipeline, raw), tuple(encoded), places), result
 
 
-def _random(pipeline: Pipeline) -> Sample:
-    """Seeded values for a bare model: two rows where it has a batch axis; a free dimension gets eight values."""
-    values = _values(pipeline, pipeline.raw.inputs)
-    return Sample((), values, values, _for_source(pipeline, values), np.zeros((0, 6), np.float32))
+def _for_source(pipeline: Pipeline, raw: Arrays) -> Arrays:
+    """The checkpoint's inputs: the same, or values of its own where the spec's surgery gave the model others."""
+    if _kinds(pipeline.operated.inputs) == _kinds(pipeline.source.inputs):
+        return {tensor.name: values for tensor, values in zip(pipeline.source.inputs, raw.values(), strict=True)}
+    return sampling.samples(pipeline.source)[0]
 
 
-def _for_source(pipeline: Pipeline, raw: NDArray[Any]) -> NDArray[Any]:
-    """The checkpoint's input: the same, or values of its own where the spec's surgery gave the model another input."""
-    same = _kinds(pipeline.operated.inputs) == _kinds(pipeline.source.inputs)
-    return raw if same else _values(pipeline, pipeline.source.inputs)
+def _bare(pipeline: Pipeline) -> tuple[list[Sample], list[Arrays], str]:
+    """Samples that the checkpoint accepts, its answers, and what computed them."""
+    bare_samples.check(pipeline)
+    found, framework = _child(pipeline, None)
+    half = len(found) // 2
+    return [_sample(pipeline, source, i) for i, source in enumerate(found[:half])], found[half:], framework
 
 
-def _values(pipeline: Pipeline, inputs: tuple[Tensor, ...]) -> NDArray[Any]:
-    tensor, random = inputs[0], np.random.default_rng(0)
-    if len(inputs) != 1 or tensor.dtype not in ("FP32", "FP64", "FP16", "UINT8"):
-        raise VerifyError(
-            f"{pipeline.spec.name}: only bare models of one floating-point or UINT8 input can be verified so far",
-            "build without verify",
-        )
-    shape = [*([min(2, pipeline.max_batch_size or 2)] if tensor.batched else []), *(8 if d < 0 else d for d in tensor.shape)]
-    if tensor.dtype == "UINT8":
-        return random.integers(0, 256, shape).astype(np.uint8)
-    return random.random(shape).astype(numpy_dtype(tensor.dtype))
+def _sample(pipeline: Pipeline, source: Arrays, index: int) -> Sample:
+    """What the checkpoint was asked, for every graph above it."""
+    if _kinds(pipeline.raw.inputs) == _kinds(pipeline.source.inputs):
+        raw = {new.name: source[old.name] for new, old in zip(pipeline.raw.inputs, pipeline.source.inputs, strict=True)}
+    else:
+        others = bare_samples.said(pipeline, sampling.samples(pipeline.raw), pipeline.raw.inputs)
+        raw = others[index % len(others)]
+    taken = {tensor.name: raw[tensor.name] for tensor in pipeline.raw.inputs}
+    return Sample({**_lifted(pipeline.model.inputs, taken), **_thresholds(pipeline, len(next(iter(raw.values()))))}, raw, source)
 
 
-def _source(pipeline: Pipeline, sample: Sample) -> tuple[Arrays, str]:
-    """The checkpoint's own answer, from a child process."""
+def _lifted(tensors: tuple[Tensor, ...], arrays: Arrays) -> Arrays:
+    """Scalars as they are served."""
+    single = {tensor.name for tensor in tensors if tensor.shape == (1,) and not tensor.batched}
+    return {name: values.reshape(1) if name in single else values for name, values in arrays.items()}
+
+
+def _source(pipeline: Pipeline, samples: Sequence[Sample]) -> tuple[list[Arrays], str]:
+    """The checkpoint's own answers."""
+    found, framework = _child(pipeline, [sample.source for sample in samples])
+    return found[len(samples) :], framework
+
+
+def _child(pipeline: Pipeline, samples: list[Arrays] | None) -> tuple[list[Arrays], str]:
+    """Samples and answers, from a child process; None: it makes the samples."""
     with tempfile.TemporaryDirectory(prefix="triton-repo-") as scratch:
-        values, answer = Path(scratch) / "in.npy", Path(scratch) / "out.npz"
-        np.save(values, sample.source)
-        facts = run.child("source", pipeline, values, answer)
-        with np.load(answer) as file:
-            return dict(file), facts["framework"]
+        given, answer = Path(scratch) / "in.npz", Path(scratch) / "out.npz"
+        if samples is not None:
+            feeds.write(given, samples)
+        facts = run.child("source", pipeline, given if samples is not None else None, answer)
+        return feeds.read(answer), facts["framework"]
 
 
-def _exported(pipeline: Pipeline, session: Any, sample: Sample, source: Arrays) -> Comparison:
-    bounds = pipeline.spec.verify.bounds
-    found = graph.run(session, {pipeline.source.inputs[0].name: sample.source})
-    result = compare.tensors(source, found, bounds.absolute, bounds.relative)
-    if pipeline.head is not None and pipeline.spec.nms is not None and not pipeline.spec.surgery and result.ok:
-        a, b = _reference(pipeline, source), _reference(pipeline, found)
-        boxes = compare.detections(a, b, bounds, pipeline.spec.nms.score_threshold)
-        boxes.max_abs = 0.0
-        result.add(boxes)
+def _exported(pipeline: Pipeline, path: Path, samples: Sequence[Sample], answers: Sequence[Arrays]) -> Comparison:
+    bounds, session, result = pipeline.spec.verify.bounds, graph.session(path, optimise=False), Comparison()
+    for sample, source in zip(samples, answers, strict=True):
+        found = graph.run(session, sample.source)
+        result.add(compare.tensors(source, found, bounds.absolute, bounds.relative))
+        if pipeline.head is not None and pipeline.spec.nms is not None and not pipeline.spec.surgery and result.ok:
+            a, b = _reference(pipeline, source), _reference(pipeline, found)
+            boxes = compare.detections(a, b, bounds, pipeline.spec.nms.score_threshold)
+            boxes.max_abs = 0.0
+            result.add(boxes)
     return result
 
 
@@ -203,15 +224,15 @@ def _reference(pipeline: Pipeline, raw: Arrays) -> Arrays:
     return {**pipeline.spec.nms.reference(answers, pipeline.candidates), **passed}
 
 
-def _final(pipeline: Pipeline, repository: Path, sample: Sample, expected: Arrays) -> Comparison:
-    """The model file of the repository itself, as one batch and picture by picture."""
+def _final(pipeline: Pipeline, repository: Path, samples: Sequence[Sample], expected: Sequence[Arrays]) -> Comparison:
+    """The model file of the repository itself, as one batch and row by row."""
     version = repository / pipeline.spec.model_name / str(pipeline.spec.serving.version)
-    session = graph.session(version / pipeline.spec.target.filename)
-    name = pipeline.model.inputs[0].name
-    result = _answer(pipeline, expected, graph.run(session, {name: sample.values, **_thresholds(pipeline, len(sample.values))}))
-    for row in range(len(sample.values) if pipeline.model.inputs[0].batched else 0):
-        found = graph.run(session, {name: sample.values[row : row + 1], **_thresholds(pipeline, 1)})
-        result.add(_answer(pipeline, _rows(expected, row), found))
+    session, result = graph.session(version / pipeline.spec.target.filename), Comparison()
+    for sample, wanted in zip(samples, expected, strict=True):
+        result.add(_answer(pipeline, wanted, graph.run(session, sample.values)))
+        rows = len(next(iter(sample.values.values()))) if pipeline.batched else 0
+        for row in range(rows if rows > 1 else 0):
+            result.add(_answer(pipeline, _row(wanted, row), graph.run(session, _row(sample.values, row))))
     return result
 
 
@@ -228,8 +249,17 @@ def _answer(pipeline: Pipeline, expected: Arrays, found: Arrays) -> Comparison:
     return compare.tensors(expected, found, bounds.absolute, bounds.relative)
 
 
-def _rows(arrays: Arrays, row: int) -> Arrays:
+def _row(arrays: Arrays, row: int) -> Arrays:
     return {name: values[row : row + 1] for name, values in arrays.items()}
+
+
+def _all_served(
+    pipeline: Pipeline, client: triton.InferenceServerClient, samples: Sequence[Sample], expected: Sequence[Arrays]
+) -> Comparison:
+    result = Comparison()
+    for sample, wanted in zip(samples, expected, strict=True):
+        result.add(_served(pipeline, client, sample, wanted))
+    return result
 
 
 def _served(pipeline: Pipeline, client: triton.InferenceServerClient, sample: Sample, expected: Arrays) -> Comparison:
@@ -242,7 +272,8 @@ def _served(pipeline: Pipeline, client: triton.InferenceServerClient, sample: Sa
     result = Comparison()
     for size in dict.fromkeys((1, min(len(data), pipeline.max_batch_size))):
         for start in range(0, len(data), size):
-            found = _infer(pipeline, client, data[start : start + size])
+            rows = data[start : start + size]
+            found = _infer(pipeline, client, {pipeline.served.inputs[0].name: rows, **_thresholds(pipeline, len(rows))})
             part = {name: values[start : start + size] for name, values in wanted.items()}
             if pipeline.spec.nms is not None:
                 result.add(compare.detections(part, found, bounds, pipeline.spec.nms.score_threshold))
@@ -251,13 +282,14 @@ def _served(pipeline: Pipeline, client: triton.InferenceServerClient, sample: Sa
     return result
 
 
-def _infer(pipeline: Pipeline, client: triton.InferenceServerClient, values: NDArray[Any]) -> Arrays:
+def _infer(pipeline: Pipeline, client: triton.InferenceServerClient, values: Arrays) -> Arrays:
     import tritonclient.grpc as triton
     from tritonclient.utils import InferenceServerException
 
-    tensor, requests = pipeline.served.inputs[0], []
-    for name, data in {tensor.name: values, **_thresholds(pipeline, len(values))}.items():
-        requests.append(triton.InferInput(name, list(data.shape), tensor.dtype if name == tensor.name else "FP32"))
+    requests = []
+    for tensor in pipeline.served.inputs:
+        data = np.ascontiguousarray(values[tensor.name])
+        requests.append(triton.InferInput(tensor.name, list(data.shape), tensor.dtype))
         requests[-1].set_data_from_numpy(data)
     try:
         answer = client.infer(pipeline.served.name, requests, client_timeout=300)

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from generator.errors import TritonRepoError
+
+if TYPE_CHECKING:
+    from generator.pipeline import Pipeline
 
 
 def main(task_file: Path) -> int:
@@ -26,41 +28,38 @@ def main(task_file: Path) -> int:
 
 
 def _do(task: dict[str, Any]) -> dict[str, str]:
+    from generator import learned
     from generator.pipeline import Pipeline
     from generator.spec import Spec
 
-    pipeline = Pipeline(Path(task["path"]), Spec.model_validate_json(json.dumps(task["spec"])))
+    spec = Spec.model_validate_json(json.dumps(task["spec"]))
+    pipeline = Pipeline(Path(task["path"]), spec, learned.from_json(task["learned"]))
     return {"export": _export, "passes": _passes, "surgery": _surgery, "source": _source}[task["step"]](pipeline, task)
 
 
-def _export(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
-    from generator import graph
-    from generator.export import export
+def _export(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
+    from generator import graph, learned
 
-    output = Path(task["output"])
-    source = pipeline.spec.checkpoint.onnx_file()
-    if source is None:
-        used = export(pipeline.spec.checkpoint.module(), pipeline.source, pipeline.spec.opset, output)
-    else:
-        for file in pipeline.spec.checkpoint.files():
-            shutil.copyfile(file, output if file == source else output.parent / file.name)
-        used = "none, the checkpoint is ONNX"
+    output, checkpoint = Path(task["output"]), pipeline.spec.checkpoint
+    said = checkpoint.export(pipeline.spec.opset, output)
     model = graph.checked(graph.load(output), "export")
+    opset = next(o.version for o in model.opset_import if not o.domain)
+    head = checkpoint.head() if pipeline.stated is None else None
     return {
-        "exporter": used,
-        "opset": str(next(o.version for o in model.opset_import if not o.domain)),
+        **said,
+        "opset": str(opset),
         "nodes": str(len(model.graph.node)),
+        **({learned.HEAD: head.model_dump_json()} if head else {}),
     }
 
 
-def _passes(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
+def _passes(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
     from generator.surgery import edit
 
-    facts: dict[str, str] = edit(pipeline, Path(task["input"]), Path(task["output"]))
-    return facts
+    return edit(pipeline, Path(task["input"]), Path(task["output"]))
 
 
-def _surgery(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
+def _surgery(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
     from generator import graph
     from generator.surgery import operate
 
@@ -69,31 +68,19 @@ def _surgery(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
     return {"nodes": str(len(graph.load(output).graph.node))}
 
 
-def _source(pipeline: Any, task: dict[str, Any]) -> dict[str, str]:
-    """The first rung: the checkpoint's own answer to `input` (.npy), one array an output, into `output` (.npz)."""
-    import numpy as np
+def _source(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
+    """The first rung: the checkpoint's own answers to `input`, or to samples of its own; both into `output`."""
+    from generator import bare_samples, feeds
 
-    values = np.load(task["input"])
-    names = [t.name for t in pipeline.source.outputs]
-    source = pipeline.spec.checkpoint.onnx_file()
-    if source is not None:
-        from generator import graph
-
-        results = list(graph.run(graph.session(source, optimise=False), {pipeline.source.inputs[0].name: values}).values())
-    else:
-        import torch
-
-        with torch.no_grad():
-            answer = pipeline.spec.checkpoint.module()(torch.from_numpy(values))
-        results = [t.numpy() for t in (answer if isinstance(answer, tuple | list) else [answer])]
-    np.savez(task["output"], **dict(zip(names, results, strict=True)))
-    return {"framework": "onnxruntime, not optimised" if source else f"torch {_torch_version()}"}
-
-
-def _torch_version() -> str:
-    import torch
-
-    return str(torch.__version__)
+    checkpoint, output = pipeline.spec.checkpoint, Path(task["output"])
+    samples = feeds.read(Path(task["input"])) if task["input"] else bare_samples.of(pipeline)
+    names, framework = [t.name for t in pipeline.source.outputs], ""
+    answers = []
+    for sample in samples:
+        found, framework = checkpoint.answer(sample)
+        answers.append({name: found[name] for name in names if name in found})
+    feeds.write(output, [*samples, *answers])
+    return {"framework": framework}
 
 
 if __name__ == "__main__":

@@ -25,9 +25,11 @@ OUTPUT = click.option(
 def command(specs: tuple[Path, ...], output: Path) -> None:
     """Build a model repository from SPECS: export, graph surgery, configs, ensembles."""
     from generator.build import build, plan
+    from generator.progress import StepProgress
 
     started = time.monotonic()
-    planned = plan(specs, output)
+    with StepProgress() as progress:
+        planned = plan(specs, output, progress)
     if all(item.fresh for item in planned):
         names = ", ".join(item.pipeline.spec.name for item in planned)
         verb = "is" if len(planned) == 1 else "are"
@@ -38,8 +40,6 @@ def command(specs: tuple[Path, ...], output: Path) -> None:
             click.echo(str(warning), err=True)
         if item.fresh:
             click.echo(f"  {item.pipeline.spec.name}: up to date")
-    from generator.progress import StepProgress
-
     with StepProgress() as progress:
         rows = build(planned, output, progress)
     _table(rows, output, time.monotonic() - started)

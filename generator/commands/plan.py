@@ -33,6 +33,9 @@ def command(specs: tuple[Path, ...], output: Path, as_json: bool) -> None:
 def _described(item: Any) -> dict[str, Any]:
     """The plan of one pipeline as plain data."""
     pipeline = item.pipeline
+    if getattr(pipeline, "pending", False):
+        return {"pipeline": pipeline.spec.name, "spec": str(pipeline.path), "max_batch_size": None, "versions": None,
+                "shared_config": {}, "warnings": [], "steps": _steps(item), "models": [], "edges": []}  # fmt: skip
     parts = [*pipeline.parts, *(part for part in [pipeline.served] if part not in pipeline.parts)]
     return {
         "pipeline": pipeline.spec.name,
@@ -41,10 +44,7 @@ def _described(item: Any) -> dict[str, Any]:
         "versions": item.versions and _numbers(item.versions),
         "shared_config": item.shared,
         "warnings": [str(finding) for finding in item.warnings],
-        "steps": [
-            {"step": step.name, "key": step.key, "stale": bool(why), "why": why or "fresh"}
-            for step, why in zip(item.steps, item.stale, strict=True)
-        ],
+        "steps": _steps(item),
         "models": [
             {"model": part.name, "inputs": [_tensor(t) for t in part.inputs], "outputs": [_tensor(t) for t in part.outputs]}
             for part in parts
@@ -54,6 +54,13 @@ def _described(item: Any) -> dict[str, Any]:
             for e in pipeline.edges
         ],
     }
+
+
+def _steps(item: Any) -> list[dict[str, Any]]:
+    return [
+        {"step": step.name, "key": step.key, "stale": bool(why), "why": why or "fresh"}
+        for step, why in zip(item.steps, item.stale, strict=True)
+    ]
 
 
 def _tensor(tensor: Any) -> dict[str, Any]:
@@ -74,7 +81,8 @@ def _show(item: dict[str, Any]) -> None:
     from generator.console import console, table
 
     out = console()
-    steps = table(f"{item['pipeline']} ({item['spec']}), max_batch_size {item['max_batch_size']}", "step", "key", "state")
+    size = "" if item["max_batch_size"] is None else f", max_batch_size {item['max_batch_size']}"
+    steps = table(f"{item['pipeline']} ({item['spec']}){size}", "step", "key", "state")
     for step in item["steps"]:
         steps.add_row(step["step"], step["key"][:16], f"stale: {step['why']}" if step["stale"] else "fresh")
     out.print(steps)
@@ -82,6 +90,8 @@ def _show(item: dict[str, Any]) -> None:
         out.print(_versions(item["versions"]))
     for model, fields in item["shared_config"].items():
         out.print(f"{model}: kept versions will be served with the new {', '.join(fields)}")
+    if not item["models"]:
+        return
     edges = table("", "from", "to", "tensor", "type and shape")
     for edge in item["edges"]:
         edges.add_row(edge["from"], edge["to"], edge["tensor"], edge["text"])

@@ -1,18 +1,19 @@
-"""Kinds of checkpoint. One file a kind: what it says of itself without running it, and how it becomes a model."""
+"""Kinds of checkpoint. One file a kind: what it says of itself without running it, and how it becomes ONNX."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
 
 from generator.heads import Head
 from generator.plugin import Plugin
 from generator.tensors import Tensor
 
-if TYPE_CHECKING:
-    import torch
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,27 @@ class Interface:
 class Frontend(Plugin):
     """A kind of checkpoint.
 
-    It gives either a PyTorch module (`module`), which the exporter turns into ONNX, or the ONNX file itself (`onnx_file`).
+    `files`, `interface` and `tensors` are asked while the build is planned: they read, quickly, and run nothing of the
+    checkpoint.
+    `export`, `answer`, `samples` and `head` do the work, each in a child process.
     """
+
+    #: Distributions whose versions decide what the export makes.
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     def files(self) -> list[Path]:
         """Every file that the model is made from (their digests enter the cache key)."""
         raise NotImplementedError
 
-    def interface(self) -> Interface:
-        """Inputs and outputs, read without torch and without running code from the checkpoint. Raises CheckpointError."""
+    def plugins(self) -> tuple[Plugin, ...]:
+        """Other plug-ins in it, whose source decides the export, too."""
+        return ()
+
+    def interface(self) -> Interface | None:
+        """Inputs and outputs, read without heavy libraries; None where they are known only once it is exported.
+
+        Raises CheckpointError.
+        """
         raise NotImplementedError
 
     def tensors(self) -> Mapping[str, Tensor]:
@@ -46,6 +59,20 @@ class Frontend(Plugin):
         """The checkpoint itself where it already is ONNX."""
         return None
 
-    def module(self) -> torch.nn.Module:
-        """The trained model in eval mode, one tensor out for each of `interface().outputs`. Runs in a child process."""
+    def export(self, opset: int, path: Path) -> dict[str, str]:
+        """Write the ONNX file; what is worth telling, `exporter` first. Raises CheckpointError, ExportError or ToolError."""
         raise NotImplementedError
+
+    def head(self) -> Head | None:
+        """How its raw outputs become boxes, where only the loaded checkpoint tells."""
+        return None
+
+    def answer(self, feeds: Arrays) -> tuple[Arrays, str]:
+        """The checkpoint's own outputs for inputs by name, and what computed them, such as `torch 2.13.0`."""
+        raise NotImplementedError
+
+    def samples(self, interface: Interface) -> list[Arrays]:
+        """Seeded inputs that the model accepts: two sizes of batch, and two lengths of what else is free."""
+        from generator import sampling
+
+        return sampling.samples(interface)

@@ -5,22 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from generator.darknet import HEADS, Layer, Section, layers, read_cfg, read_weights
 from generator.errors import CheckpointError
 from generator.fields import SpecFile
-from generator.frontends import Frontend, Interface
+from generator.frontends import Interface
 from generator.heads import Head
 from generator.heads.yolov2 import Yolov2
 from generator.heads.yolov4 import Level, Yolov4
+from generator.inputs import Input
 from generator.tensors import Tensor
+from generator.torch_frontend import TorchFrontend
 
 if TYPE_CHECKING:
     import torch
 
 
-class Darknet(Frontend):
+class Darknet(TorchFrontend):
     """Darknet cfg and weights (YOLOv2, YOLOv3, YOLOv4 and their tiny variants); every float is used."""
 
     kind: Literal["darknet"] = "darknet"
@@ -46,6 +48,20 @@ class Darknet(Frontend):
         read_weights(self.weights)
         outputs = tuple(Tensor(f"{layer.section.kind}_{index}", "FP32", layer.shape) for index, layer in enumerate(heads))
         return Interface((image,), outputs, _head(heads, image.shape[1]))
+
+    def taken(self) -> dict[str, Input]:
+        """The picture, of the size that the cfg says."""
+        return {t.name: Input(shape=("batch", *t.shape)) for t in self.interface().inputs}
+
+    def given(self) -> list[str]:
+        """As `interface` names them."""
+        return [tensor.name for tensor in self.interface().outputs]
+
+    @model_validator(mode="after")
+    def _says_itself(self) -> Darknet:
+        if said := [name for name in ("inputs", "outputs", "axes") if getattr(self, name)]:
+            raise ValueError(f"{' and '.join(said)}: the cfg says them; remove {'it' if len(said) == 1 else 'them'}")
+        return self
 
     def module(self) -> torch.nn.Module:
         """The network with its weights, in eval mode."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from generator.errors import CheckpointError
 from generator.fields import SpecFile
-from generator.frontends import Frontend, Interface
+from generator.frontends import Arrays, Frontend, Interface
 from generator.tensors import Tensor
 
 
@@ -48,6 +49,18 @@ class Onnx(Frontend):
     def onnx_file(self) -> Path | None:
         """The file itself."""
         return self.file
+
+    def export(self, opset: int, path: Path) -> dict[str, str]:
+        """Copied, with its external data."""
+        for file in self.files():
+            shutil.copyfile(file, path if file == self.file else path.parent / file.name)
+        return {"exporter": "none, the checkpoint is ONNX"}
+
+    def answer(self, feeds: Arrays) -> tuple[Arrays, str]:
+        """ONNX Runtime's, which changes nothing of the graph."""
+        from generator import graph
+
+        return graph.run(graph.session(self.file, optimise=False), feeds), "onnxruntime, not optimised"
 
     def _beside(self, name: str) -> Path:
         path = (self.file.parent / name).resolve()

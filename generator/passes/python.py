@@ -69,7 +69,7 @@ class Python(Pass):
         from generator import user_code
 
         given, back = _as(self.graph, model)
-        returned = user_code.call(self.function, given, self.arguments)
+        returned = user_code.call(self.function, given, arguments=self.arguments, error=SurgeryError)
         if returned is not None and type(returned) is not type(given):
             raise SurgeryError(
                 f"python: {self.function} returned {type(returned).__name__}", f"return an {_FORMS[self.graph]}, or nothing"

@@ -1,0 +1,134 @@
+"""A module with named tensors in and out: however it is called, and however its results are nested."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from generator.errors import ExportError
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Flat(torch.nn.Module):
+    """Takes tensors in the order of `inputs`, gives a tuple of tensors in the order of `outputs`.
+
+    Inputs go by keyword where `forward` has parameters of all these names, else by position. Results that are nested (tuples,
+    lists, dictionaries, dataclasses) become one tensor a leaf, named by the way there; None is left out.
+    """
+
+    def __init__(self, module: torch.nn.Module, inputs: Sequence[str], outputs: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.inner = module
+        self.inputs = list(inputs)
+        self.wanted = list(outputs)
+        self._keywords = set(inputs) <= _parameters(module)
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Every output, or those that the spec names."""
+        return tuple(self._named(self._called(tensors)).values())
+
+    def named(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+        """Its outputs by name. Raises ExportError where it does not take these inputs or gives other outputs than are named."""
+        tensors = self.tensors(feeds)
+        try:
+            with torch.no_grad():
+                result = self._called(tensors)
+        except Exception as error:
+            from generator.export import reason
+
+            shapes = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in feeds.items())
+            raise ExportError(f"the module rejects its input {shapes}: {reason(error)}", "correct checkpoint.inputs") from None
+        return self._named(result)
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+        """The same as arrays."""
+        return {name: tensor.detach().cpu().numpy() for name, tensor in self.named(feeds).items()}
+
+    def tensors(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[torch.Tensor, ...]:
+        """Inputs in order."""
+        return tuple(torch.from_numpy(np.array(feeds[name])) for name in self.inputs)
+
+    def bare(self, feeds: Mapping[str, NDArray[Any]]) -> torch.nn.Module:
+        """The module itself where nothing has to be put around it: its names in the graph stay as they are."""
+        with torch.no_grad():
+            result = self._called(self.tensors(feeds))
+        plain = [result] if isinstance(result, torch.Tensor) else result
+        flat = type(plain) in (list, tuple) and all(isinstance(leaf, torch.Tensor) for leaf in plain)
+        positional = not self._keywords or _in_order(self.inner, self.inputs)
+        return self.inner if flat and positional and len(self._named(result)) == len(plain) else self
+
+    def _called(self, tensors: Sequence[torch.Tensor]) -> Any:
+        return self.inner(**dict(zip(self.inputs, tensors, strict=True))) if self._keywords else self.inner(*tensors)
+
+    def _named(self, result: Any) -> dict[str, torch.Tensor]:
+        found = dict(_leaves(result))
+        if not self.wanted or list(found) == self.wanted:
+            return found
+        if set(self.wanted) <= set(found):
+            return {name: found[name] for name in self.wanted}
+        if len(self.wanted) == len(found):
+            return dict(zip(self.wanted, found.values(), strict=True))
+        raise ExportError(
+            f"the module returns {len(found)} tensors ({', '.join(found)}), the spec names {len(self.wanted)}:"
+            f" {', '.join(self.wanted)}",
+            "correct checkpoint.outputs: name all in their order, or some by their own names",
+        )
+
+
+def _leaves(result: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(result, torch.Tensor):
+        yield "output", result
+        return
+    yield from _walk(result, "")
+
+
+def _walk(value: Any, way: str) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor):
+        yield way, value
+        return
+    if value is None:
+        return
+    for key, inner in _children(value, way):
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", str(key)).replace("..", "_")
+        yield from _walk(inner, f"{way}_{name}" if way else name if not name.isdigit() else f"output_{name}")
+
+
+def _children(value: Any, way: str) -> list[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if hasattr(value, "_fields"):
+        return list(zip(value._fields, value, strict=True))
+    if isinstance(value, tuple | list):
+        return list(enumerate(value))
+    if dataclasses.is_dataclass(value):
+        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    raise ExportError(
+        f"the module returns {type(value).__name__}{f' under {way}' if way else ''}, which is no tensor",
+        "name the outputs that are wanted in checkpoint.outputs, or return tensors",
+    )
+
+
+def _parameters(module: torch.nn.Module) -> set[str]:
+    return set(_signature(module))
+
+
+def _in_order(module: torch.nn.Module, names: Sequence[str]) -> bool:
+    return list(_signature(module))[: len(names)] == list(names)
+
+
+def _signature(module: torch.nn.Module) -> list[str]:
+    if isinstance(module, torch.jit.ScriptModule):
+        schema: Any = module.forward
+        return [argument.name for argument in schema.schema.arguments[1:]]
+    try:
+        return list(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):
+        return []
