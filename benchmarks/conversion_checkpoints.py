@@ -1,13 +1,14 @@
 """The checkpoints of the conversion table: random weights from a seed, such that answers depend on the input and stay in range.
 
-Fresh initialisation often proves nothing: last layers and layer scales start at zero, deep networks without normalisation fade out,
-and BatchNorm's statistics fit no data. So constants get noise, every convolution and linear layer is scaled to outputs of variance 1
-on seeded inputs (LSUV: Mishkin, Matas 2015, arXiv:1511.06422), and BatchNorm takes the statistics of these.
+Fresh initialisation often proves nothing: last layers and layer scales start at zero, deep networks without normalisation fade
+out, and BatchNorm's statistics fit no data. So constants get noise, every convolution and linear layer is scaled to outputs of
+variance 1 on seeded inputs (LSUV: Mishkin, Matas 2015, arXiv:1511.06422), and BatchNorm takes the statistics of these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _statistics(module: Any, inputs: tuple[Tensor, ...]) -> None:
 
 
 def _scaled(seen: set[int]) -> Any:
-    def hook(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+    def hook(module: Any, _: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         scale = float(output.std())
         if id(module.weight) in seen or not scale > 1e-12:
             return None
@@ -67,8 +68,7 @@ def picture(rows: int, *shape: int, seed: int = 0) -> Tensor:
 
 def timm(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A state dict; what the spec says of it."""
-    import timm as library
-
+    library = import_module("timm")
     torch.manual_seed(0)
     model = library.create_model(entry["variant"]).eval()
     size = model.pretrained_cfg["input_size"]
@@ -79,8 +79,7 @@ def timm(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def torchvision(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A state dict; what the spec says of it."""
-    import torchvision.models as library
-
+    library = import_module("torchvision.models")
     torch.manual_seed(0)
     name = entry["variant"]
     detects = name in library.list_models(library.detection)

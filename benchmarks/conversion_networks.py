@@ -27,7 +27,8 @@ class LstmLanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """INT64 [batch, length] -> [batch, length, VOCABULARY]."""
-        return self.decoder(self.lstm(self.embedding(tokens))[0])
+        found: Tensor = self.decoder(self.lstm(self.embedding(tokens))[0])
+        return found
 
     @staticmethod
     def example() -> Tensor:
@@ -46,7 +47,8 @@ class BilstmTagger(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """INT64 [batch, length] -> [batch, length, 9]."""
-        return self.tags(self.lstm(self.embedding(tokens))[0])
+        found: Tensor = self.tags(self.lstm(self.embedding(tokens))[0])
+        return found
 
     @staticmethod
     def example() -> Tensor:
@@ -66,7 +68,8 @@ class GruClassifier(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """INT64 [batch, length] -> [batch, 5]."""
         last = self.gru(self.embedding(tokens))[1]
-        return self.classes(torch.cat([last[-2], last[-1]], dim=1))
+        found: Tensor = self.classes(torch.cat([last[-2], last[-1]], dim=1))
+        return found
 
     @staticmethod
     def example() -> Tensor:
@@ -92,7 +95,8 @@ class Crnn(nn.Module):
     def forward(self, line: Tensor) -> Tensor:
         """FP32 [batch, 1, 32, width] -> [batch, width / 4, 37]."""
         columns = self.convolutions(line).squeeze(2).permute(0, 2, 1)
-        return self.letters(self.second(self.first(columns)[0])[0])
+        found: Tensor = self.letters(self.second(self.first(columns)[0])[0])
+        return found
 
     @staticmethod
     def example() -> Tensor:
@@ -119,7 +123,8 @@ class DeepSpeech2(nn.Module):
         for layer in self.layers:
             forward, backward = layer(values)[0].chunk(2, dim=2)
             values = forward + backward
-        return self.letters(self.norm(values))
+        found: Tensor = self.letters(self.norm(values))
+        return found
 
     @staticmethod
     def example() -> Tensor:

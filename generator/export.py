@@ -96,6 +96,7 @@ def _work(frontend: TorchFrontend, module: torch.nn.Module, opset: int) -> Work:
     answers = [flat.run(feeds[0])]
     answers += [_other(flat, one, size) for one, size in zip(feeds[1:], sizes(taken, frontend.ranges())[1:], strict=False)]
     table = user_code.call(frontend.translations) if frontend.translations else {}
+    table = {**frontend.operators(), **table}
     return Work(flat, flat.bare(feeds[0]), taken, frontend.ranges(), feeds, answers, opset, table)
 
 

@@ -1,8 +1,9 @@
 """torchvision's detectors for a batch in one tensor: every candidate box with its scores, as many for each picture.
 
-Their own `forward` takes a list of pictures, resizes them, loops over them and gives lists of different lengths. Here the server's
-first step resizes and pads, the weights and torchvision's own anchors, box coders and RoIAlign do the work in the middle, and
-`nms:` of the spec suppresses. The region proposals' suppression, inside Faster R-CNN, is one operator for the whole batch.
+Their own `forward` takes a list of pictures, resizes them, loops over them and gives lists of different lengths. Here the
+server's first step resizes and pads, the weights and torchvision's own anchors, box coders and RoIAlign do the work in the
+middle, and `nms:` of the spec suppresses. The suppression of region proposals, inside Faster R-CNN, is one operator a level for
+the whole batch.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _NONE = -1.0
 def detector(model: nn.Module, height: int, width: int) -> nn.Module:
     """The module that takes FP32 [batch, 3, height, width], normalised, and gives boxes and scores.
 
-    Boxes are corners in pixels of the input, cut at its edge: [batch, boxes, 4], for R-CNNs [batch, boxes, classes, 4]; scores are
-    probabilities, [batch, boxes, classes]. Raises TypeError for a detector of another kind.
+    Boxes are corners in pixels of the input, cut at its edge: [batch, boxes, 4], for R-CNNs [batch, boxes, classes, 4]; scores
+    are probabilities, [batch, boxes, classes]. Raises TypeError for a detector of another kind.
     """
     from torchvision.models.detection import fcos, retinanet, ssd
 
@@ -91,7 +92,7 @@ class TwoStage(nn.Module):
         flat, codes = concat_box_prediction_layers(objectness, deltas)
         boxes = _inside(_decoded(rpn.box_coder, codes.reshape(batch, -1, 4), self.anchors), self.size)
         scores = torch.sigmoid(flat.reshape(batch, -1))
-        levels = zip(boxes.split(counts, 1), scores.split(counts, 1), strict=True)
+        levels = zip(torch.split(boxes, counts, 1), torch.split(scores, counts, 1), strict=True)
         kept = [self._suppressed(*level) for level in levels]
         boxes, scores = torch.cat([b for b, _ in kept], 1), torch.cat([s for _, s in kept], 1)
         boxes, scores = _best(boxes, scores, rpn.post_nms_top_n())
@@ -122,7 +123,7 @@ class TwoStage(nn.Module):
 
 @torch.library.custom_op("triton_repo::nms_mask", mutates_args=())
 def nms_mask(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Which of boxes [batch, n, 4] with scores [batch, n] are kept, BOOL [batch, n]; scores below 0 never. torchvision's `nms`."""
+    """Which of boxes [batch, n, 4] with scores [batch, n] are kept, BOOL [batch, n], by torchvision's `nms`; below 0 none is."""
     from torchvision.ops import nms
 
     kept = torch.zeros_like(scores, dtype=torch.bool)
@@ -133,13 +134,15 @@ def nms_mask(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
 
 @nms_mask.register_fake
-def _(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+def _(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:  # noqa: ARG001 -- only the shape counts
     return torch.empty_like(scores, dtype=torch.bool)
 
 
 def translations() -> dict[Any, Any]:
     """`nms_mask` in ONNX: NonMaxSuppression for the whole batch, its triples scattered into a mask."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18
 
     def translated(boxes: Any, scores: Any, iou_threshold: float) -> Any:
         kept = op.NonMaxSuppression(boxes, op.Unsqueeze(scores, [1]), [2**31], [iou_threshold], [_NONE / 2])
