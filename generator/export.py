@@ -256,9 +256,18 @@ def _finished(work: Work, path: Path) -> None:
                 dim.dim_param = name
     for value in model.graph.output:
         for index, dim in enumerate(value.type.tensor_type.shape.dim):
-            if not dim.HasField("dim_value"):
+            if not dim.HasField("dim_value") or _varies(work, value.name, index):  # exporters may take the example's for fixed
                 dim.dim_param = _axis(work, value.name, index)
+    kept = [value for value in model.graph.value_info if not _doubtful(work, value)]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(kept)
     save(model, path)
+
+
+def _doubtful(work: Work, value: Any) -> bool:
+    """Does it fix a dimension at the example's length of a free axis? Shape inference would take it for true."""
+    free = set(sizes(work.inputs, work.axes)[0].values())
+    return any(dim.dim_value in free for dim in value.type.tensor_type.shape.dim)
 
 
 def _axis(work: Work, output: str, index: int) -> str:

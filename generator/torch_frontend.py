@@ -30,11 +30,8 @@ class TorchFrontend(Frontend):
 
     inputs: Annotated[
         dict[Name, SaidInput],
-        Field(
-            default_factory=dict,
-            description="`name: [batch, 3, height, width]`, a name is a free axis; or `{dtype: INT64, shape: ...}`.",
-        ),
-    ]
+        Field(description="`name: [batch, 3, height, width]`, a name is a free axis; or `{dtype: INT64, shape: ...}`."),
+    ] = Field(default_factory=dict)
     outputs: Annotated[
         tuple[Name, ...] | dict[Name, SaidOutput],
         Field(
@@ -43,10 +40,8 @@ class TorchFrontend(Frontend):
     ] = ()
     axes: Annotated[
         dict[str, SaidAxis],
-        Field(
-            default_factory=dict, description="Lengths of free axes: `height: [32, 512]`, or `{min, max, multiple_of, example}`."
-        ),
-    ]
+        Field(description="Lengths of free axes: `height: [32, 512]`, or `{min, max, multiple_of, example}`."),
+    ] = Field(default_factory=dict)
     exporter: Annotated[
         Literal["auto", "dynamo", "script", "trace"],
         Field(description="auto: torch's dynamo exporter, then scripting, then tracing, and it says which did it and why."),

@@ -107,7 +107,7 @@ def _edited(
     others it is that of the graph that they made: what they change is the user's will, and the build compared what it could.
     """
     session = graph.session(path, optimise=False)
-    found = [graph.run(session, sample.raw) for sample in samples]
+    found = [_run(pipeline, session, sample.raw) for sample in samples]
     raw, own = pipeline.raw, pipeline.source
     same = _kinds(raw.inputs) == _kinds(own.inputs) and _kinds(raw.outputs) == _kinds(own.outputs)
     if not same or not all(step.compared() for step in pipeline.spec.surgery):
@@ -205,7 +205,7 @@ def _child(pipeline: Pipeline, samples: list[Arrays] | None) -> tuple[list[Array
 def _exported(pipeline: Pipeline, path: Path, samples: Sequence[Sample], answers: Sequence[Arrays]) -> Comparison:
     bounds, session, result = pipeline.spec.verify.bounds, graph.session(path, optimise=False), Comparison()
     for sample, source in zip(samples, answers, strict=True):
-        found = graph.run(session, sample.source)
+        found = _run(pipeline, session, sample.source)
         result.add(compare.tensors(source, found, bounds.absolute, bounds.relative))
         if pipeline.head is not None and pipeline.spec.nms is not None and not pipeline.spec.surgery and result.ok:
             a, b = _reference(pipeline, source), _reference(pipeline, found)
@@ -213,6 +213,19 @@ def _exported(pipeline: Pipeline, path: Path, samples: Sequence[Sample], answers
             boxes.max_abs = 0.0
             result.add(boxes)
     return result
+
+
+def _run(pipeline: Pipeline, session: Any, values: Arrays) -> Arrays:
+    """The graph's answer. Raises VerifyError where it refuses what the checkpoint took."""
+    try:
+        return graph.run(session, values)
+    except Exception as error:
+        given = ", ".join(f"{name} {list(array.shape)}" for name, array in values.items())
+        said = (str(error).splitlines() or [""])[0]
+        raise VerifyError(
+            f"{pipeline.spec.name}: ONNX Runtime does not run the graph with {given}, which the checkpoint takes: {said[:300]}",
+            "axes of one name must have one length in every input; another length may have been fixed by the export",
+        ) from None
 
 
 def _reference(pipeline: Pipeline, raw: Arrays) -> Arrays:
@@ -229,10 +242,10 @@ def _final(pipeline: Pipeline, repository: Path, samples: Sequence[Sample], expe
     version = repository / pipeline.spec.model_name / str(pipeline.spec.serving.version)
     session, result = graph.session(version / pipeline.spec.target.filename), Comparison()
     for sample, wanted in zip(samples, expected, strict=True):
-        result.add(_answer(pipeline, wanted, graph.run(session, sample.values)))
+        result.add(_answer(pipeline, wanted, _run(pipeline, session, sample.values)))
         rows = len(next(iter(sample.values.values()))) if pipeline.batched else 0
         for row in range(rows if rows > 1 else 0):
-            result.add(_answer(pipeline, _row(wanted, row), graph.run(session, _row(sample.values, row))))
+            result.add(_answer(pipeline, _row(wanted, row), _run(pipeline, session, _row(sample.values, row))))
     return result
 
 
