@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+#: Of the variance of 1 that layers are scaled to.
+_LEAST = 0.1
 _SCALED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -34,13 +36,13 @@ def alive(model: nn.Module, call: Any) -> None:
 
 
 def _statistics(module: Any, inputs: tuple[Tensor, ...]) -> None:
-    """Those of the first input that comes by."""
+    """Those of the first input that comes by; a channel that hardly varies on it keeps a variance, or it would be blown up."""
     values = inputs[0]
     if module.running_mean is None or module.__dict__.get("_taken") or values.numel() // values.shape[1] < 2:
         return
     axes = [axis for axis in range(values.dim()) if axis != 1]
     module.running_mean.copy_(values.mean(axes))
-    module.running_var.copy_(values.var(axes) + 1e-3)
+    module.running_var.copy_(values.var(axes).clamp(min=_LEAST))
     module.__dict__["_taken"] = True
 
 
@@ -66,13 +68,19 @@ def picture(rows: int, *shape: int, seed: int = 0) -> Tensor:
     return smooth * (0.5 + torch.rand(rows, 1, 1, 1, generator=random)) + 0.3 * torch.randn(rows, *shape, generator=random)
 
 
+def calibration(*shape: int) -> Tensor:
+    """FP32 [6, *shape]: patches, and the even noise that the exporter tries a model with."""
+    noise = 4 * torch.rand(3, *shape, generator=torch.Generator().manual_seed(7)) - 2
+    return torch.cat([picture(3, *shape), noise])
+
+
 def timm(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A state dict; what the spec says of it."""
     library = import_module("timm")
     torch.manual_seed(0)
     model = library.create_model(entry["variant"]).eval()
     size = model.pretrained_cfg["input_size"]
-    alive(model, lambda: model(picture(4, *size)))
+    alive(model, lambda: model(calibration(*size)))
     torch.save(model.state_dict(), folder / "weights.pth")
     return {"kind": "timm", "model": entry["variant"], "weights": "weights.pth"}
 
@@ -87,7 +95,8 @@ def torchvision(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     model = library.get_model(name, weights=None, **({"weights_backbone": None} if detects or segments else {})).eval()
     crop = getattr(library.get_model_weights(name).DEFAULT.transforms(), "crop_size", [320])
     size = entry.get("size", crop[0])
-    alive(model, lambda: model([*picture(3, 3, size, size).sigmoid()] if detects else picture(3, 3, size, size)))
+    values = calibration(3, size, size)
+    alive(model, lambda: model([*values] if detects else values))
     torch.save(model.state_dict(), folder / "weights.pth")
     said = {"inputs": {"image": ["batch", 3, size, size]}} if "size" in entry else {}
     return {"kind": "torchvision", "model": name, "weights": "weights.pth", **said}
