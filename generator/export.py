@@ -21,6 +21,7 @@ import numpy as np
 from generator.errors import ExportError
 from generator.frontends import Arrays
 from generator.inputs import Axis, Input, samples, sizes
+from generator.rows import aligned
 from generator.tensors import BATCH
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Work:
     feeds: Sequence[Arrays]
     answers: Sequence[Arrays]
     opset: int
+    unordered: Sequence[Sequence[str]]
     translations: Mapping[Any, Any]
 
     @property
@@ -70,7 +72,7 @@ def export(frontend: TorchFrontend, opset: int, path: Path) -> dict[str, str]:
         module, facts = apply(frontend.module_passes, module, frontend.flat, work.feeds[0])
         work = _work(frontend, module, opset)
     reasons: list[str] = []
-    for name, attempt in _attempts(frontend.exporter):
+    for name, attempt in _attempts(frontend.exporter, module):
         if name == "trace" and frontend.exporter == "auto" and _DATA_DEPENDENT.search(" ".join(reasons)):
             reasons.append("trace: left out, it would freeze one branch of what depends on values")
             continue
@@ -97,7 +99,8 @@ def _work(frontend: TorchFrontend, module: torch.nn.Module, opset: int) -> Work:
     answers += [_other(flat, one, size) for one, size in zip(feeds[1:], sizes(taken, frontend.ranges())[1:], strict=False)]
     table = user_code.call(frontend.translations) if frontend.translations else {}
     table = {**frontend.operators(), **table}
-    return Work(flat, flat.bare(feeds[0]), taken, frontend.ranges(), feeds, answers, opset, table)
+    module = flat.bare(feeds[0])
+    return Work(flat, module, taken, frontend.ranges(), feeds, answers, opset, frontend.unordered(), table)
 
 
 def _other(flat: Flat, feeds: Arrays, size: Mapping[str, int]) -> Arrays:
@@ -132,8 +135,12 @@ def _fits(said: Sequence[int | str], found: Sequence[int], size: Mapping[str, in
     return len(said) == len(found) and wanted == list(found)
 
 
-def _attempts(exporter: str) -> list[tuple[str, Callable[[Work, Path], None]]]:
+def _attempts(exporter: str, module: torch.nn.Module) -> list[tuple[str, Callable[[Work, Path], None]]]:
+    import torch
+
     known: list[tuple[str, Callable[[Work, Path], None]]] = [("dynamo", _dynamo), ("script", _script), ("trace", _trace)]
+    if exporter == "auto" and isinstance(module, torch.jit.ScriptModule):
+        return known[1:2]  # it is scripted already: dynamo does not take it, and there is nothing to trace
     return known if exporter == "auto" else [each for each in known if each[0] == exporter]
 
 
@@ -194,7 +201,10 @@ def _script(work: Work, path: Path) -> None:
     scripted = inner if isinstance(inner, torch.jit.ScriptModule) else torch.jit.script(inner)
     from generator.flatten import Flat
 
-    _torchscript(work, path, Flat(scripted, list(work.inputs), work.flat.wanted))
+    flat = Flat(scripted, list(work.inputs), work.flat.wanted)
+    # traced around what is scripted: its control flow stays, and results in dictionaries come out as tensors
+    traced = torch.jit.trace(flat, work.flat.tensors(work.feeds[0]), check_trace=False)  # type: ignore[no-untyped-call]
+    _torchscript(work, path, traced)
 
 
 def _trace(work: Work, path: Path) -> None:
@@ -299,7 +309,7 @@ def _proven(work: Work, path: Path) -> None:
             found = graph.run(session, feeds)
         except Exception as error:
             raise ExportError(f"{said} does not run with {other or 'its example'}: {reason(error)}") from None
-        if problem := _differs(wanted, found):
+        if problem := _differs(wanted, aligned(wanted, found, work.unordered)):
             raise ExportError(f"{said} answers wrongly with {other or 'its example'}: {problem}")
 
 

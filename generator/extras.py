@@ -14,7 +14,7 @@ def library(extra: str, module: str, kind: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = (error.name or module).split(".")[0]
-        needs = extra if missing == module.split(".")[0] else f"{missing} (which {extra} imports)"
+        needs = extra if missing == module.split(".", maxsplit=1)[0] else f"{missing} (which {extra} imports)"
         raise ToolError(
             f"checkpoint kind {kind} needs the package {needs}", f"pip install triton-repo-generator[{extra}]"
         ) from None

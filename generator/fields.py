@@ -34,6 +34,13 @@ def _file(value: Path, info: ValidationInfo) -> Path:
     return path
 
 
+def _folder(value: Path, info: ValidationInfo) -> Path:
+    path = _resolve(value, info)
+    if not path.is_dir():
+        raise ValueError(f"{path} is a file; name the folder it lies in" if path.exists() else f"no such folder: {path}")
+    return path
+
+
 def _fraction(value: Any) -> Any:
     """`1/255` as YAML gives it, a string."""
     if isinstance(value, str):
@@ -50,5 +57,7 @@ Name = Annotated[str, AfterValidator(_name)]
 SpecPath = Annotated[Path, AfterValidator(_resolve)]
 #: The same, and the file must be there.
 SpecFile = Annotated[Path, AfterValidator(_file)]
+#: A folder, likewise.
+SpecFolder = Annotated[Path, AfterValidator(_folder)]
 #: A float that may be written as a fraction.
 Number = Annotated[float, BeforeValidator(_fraction, json_schema_input_type=float | str)]

@@ -20,7 +20,7 @@ Arrays = dict[str, NDArray[Any]]
 class Flat(torch.nn.Module):
     """Takes tensors in the order of `inputs`, gives a tuple of tensors in the order of `outputs`.
 
-    Inputs go by keyword where `forward` has parameters of all these names, else by position. Results that are nested (tuples,
+    Inputs go by position; by keyword where `forward` has parameters of all these names, in another order or for keywords only. Results that are nested (tuples,
     lists, dictionaries, dataclasses) become one tensor a leaf, named by the way there; None is left out.
     """
 
@@ -29,7 +29,7 @@ class Flat(torch.nn.Module):
         self.inner = module
         self.inputs = list(inputs)
         self.wanted = list(outputs)
-        self._keywords = set(inputs) <= _parameters(module)
+        self._keywords = set(inputs) <= _parameters(module) and not _in_order(module, inputs)
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Every output, or those that the spec names."""
@@ -62,8 +62,7 @@ class Flat(torch.nn.Module):
             result = self._called(self.tensors(feeds))
         plain = [result] if isinstance(result, torch.Tensor) else result
         flat = type(plain) in (list, tuple) and all(isinstance(leaf, torch.Tensor) for leaf in plain)
-        positional = not self._keywords or _in_order(self.inner, self.inputs)
-        return self.inner if flat and positional and len(self._named(result)) == len(plain) else self
+        return self.inner if flat and not self._keywords and len(self._named(result)) == len(plain) else self
 
     def _called(self, tensors: Sequence[torch.Tensor]) -> Any:
         return self.inner(**dict(zip(self.inputs, tensors, strict=True))) if self._keywords else self.inner(*tensors)
@@ -121,7 +120,15 @@ def _parameters(module: torch.nn.Module) -> set[str]:
 
 
 def _in_order(module: torch.nn.Module, names: Sequence[str]) -> bool:
-    return list(_signature(module))[: len(names)] == list(names)
+    return list(_signature(module))[: len(names)] == list(names) and not set(names) & _by_keyword_only(module)
+
+
+def _by_keyword_only(module: torch.nn.Module) -> set[str]:
+    try:
+        known = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    return {parameter.name for parameter in known if parameter.kind is parameter.KEYWORD_ONLY}
 
 
 def _signature(module: torch.nn.Module) -> list[str]:

@@ -124,6 +124,17 @@ class Input(Model):
         return np.asarray(random.integers(int(low), int(high), shape)).astype(kind)
 
 
+class Mask(Input):
+    """Which words count: 1 for those, 0 for the padding behind them, as a batch of texts of several lengths has it."""
+
+    def values(self, random: np.random.Generator, sizes: Mapping[str, int]) -> NDArray[Any]:
+        """[batch, length]: the first row whole, the others cut at seeded places behind their first half."""
+        rows, length = self.sized(sizes)
+        ends = random.integers((length + 1) // 2, length + 1, rows)
+        ends[0] = length
+        return (np.arange(length) < ends[:, None]).astype(numpy_dtype(self.dtype))
+
+
 class Output(Model):
     """One output: `[batch, 1000]` for FP32, or with its type."""
 

@@ -161,3 +161,12 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise ValueError("no varint")
+
+
+def packed(data: memoryview, span: Span) -> list[int]:
+    """A packed repeated field of varints, such as TensorProto.dims."""
+    at, found = span[0], []
+    while at < span[1]:
+        value, at = _varint(data, at)
+        found.append(value)
+    return found

@@ -271,7 +271,7 @@ class Pipeline:
 
     def _labels_fit(self) -> None:
         post = self.spec.postprocess
-        if post is None or post.labels is None or self.head is None:
+        if post is None or not post.named or self.head is None:
             return
         assert self.candidates is not None
         names, classes = post.label_names(), self.candidates.classes
@@ -279,7 +279,7 @@ class Pipeline:
         if len(names) not in {classes, classes - (self.candidates.background == classes - 1)}:
             raise self.error(
                 ("postprocess", "labels"),
-                f"{post.labels} has {len(names)} labels, the head has {classes} classes",
+                f"{post.names_from} has {len(names)} labels, the head has {classes} classes",
                 "use the list of its training",
             )
 

@@ -23,7 +23,7 @@ _PACKAGE = Path(generator.__file__).parent
 _EXPORT = (
     ("onnx",),
     (
-        "export.py", "flatten.py", "inputs.py", "module_surgery.py", "user_code.py", "graph.py", "worker.py",
+        "export.py", "rows.py", "flatten.py", "inputs.py", "module_surgery.py", "user_code.py", "graph.py", "worker.py",
         "frontends/__init__.py", "module_passes/__init__.py",
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from generator import check, config, lock, model_config, model_files, paths, versions, warmup
+from generator import check, config, lock, model_config, model_files, paths, preprocess_hint, versions, warmup
 from generator.completion import completed, from_signature
 from generator.config_serving import labels_file
 from generator.draft import Draft, Loc, parent
@@ -40,7 +40,7 @@ def judge(specs: Sequence[Pipeline | FolderModel], output: Path) -> list[Finding
     causes = [f for f in found if f.level == "error" and f.rule != "ensemble/step_refused"]
     if errors := causes or [f for f in found if f.level == "error"]:
         raise SpecError("\n".join(dict.fromkeys(map(_message, errors))))
-    return found
+    return found + [hint for spec in specs if isinstance(spec, Pipeline) for hint in preprocess_hint.judge(spec)]
 
 
 def _message(finding: Finding) -> str:
@@ -102,7 +102,7 @@ def _files(pipeline: Pipeline, part: Part, version: str) -> dict[str, Path | Non
         files |= {f"warmup/{name}": None for name in sample.files.values()}
     if part is pipeline.served:
         files |= {labels_file(output): path for output, path in pipeline.spec.serving.labels.items()}
-    if part.role == "postprocess" and pipeline.spec.postprocess and pipeline.spec.postprocess.labels:
+    if part.role == "postprocess" and pipeline.spec.postprocess and pipeline.spec.postprocess.named:
         files["labels.txt"] = pipeline.spec.postprocess.labels
     return files
 

@@ -21,8 +21,15 @@ def fitting(image: Tensor, outputs: tuple[Tensor, ...], classes: int = 0) -> lis
     found = []
     for kind in family("generator.heads").values():
         assert issubclass(kind, Head)
-        found += [head for head in kind.fits(image, outputs, classes) if _takes(head, image, outputs, classes)]
+        found += [head for head in _offered(kind, image, outputs, classes) if _takes(head, image, outputs, classes)]
     return found
+
+
+def _offered(kind: type[Head], image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> list[Head]:
+    try:
+        return list(kind.fits(image, outputs, classes))
+    except ValueError:  # pydantic's: an output of a free size gave counts that no head can have
+        return []
 
 
 def _takes(head: Head, image: Tensor, outputs: tuple[Tensor, ...], classes: int) -> bool:

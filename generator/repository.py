@@ -21,6 +21,7 @@ from generator.errors import RepositoryError
 from generator.folder import FolderModel
 from generator.pipeline import Part, Pipeline
 from generator.plan import file_digest
+from generator.postprocessing import Postprocess
 from generator.tensors import Tensor, numpy_dtype
 
 #: What may lie in a repository folder without being ours.
@@ -126,12 +127,20 @@ def _part(pipeline: Pipeline, part: Part, onnx: Path, folder: Path) -> None:
     else:
         shutil.copyfile(paths.templates() / "models" / part.template / "model.py", version / "model.py")
         what = f"The {part.role} step of the ensemble `{pipeline.spec.name}` (python backend)."
-    labels = pipeline.spec.postprocess.labels if pipeline.spec.postprocess else None
-    if labels is not None and part.role == "postprocess":
-        shutil.copyfile(labels, folder / "labels.txt")
+    post = pipeline.spec.postprocess
+    if post is not None and post.named and part.role == "postprocess":
+        _labels(post, folder / "labels.txt")
     for output, path in pipeline.spec.serving.labels.items() if part is pipeline.served else ():
         shutil.copyfile(path, folder / labels_file(output))
     _describe(pipeline, part, folder, what, config.part_config(pipeline, part))
+
+
+def _labels(post: Postprocess, path: Path) -> None:
+    """The user's own file as it is, or the names of the checkpoint, a line each."""
+    if post.labels is not None:
+        shutil.copyfile(post.labels, path)
+    else:
+        path.write_text("".join(f"{name}\n" for name in post.names), encoding="utf-8")
 
 
 def _ensemble(pipeline: Pipeline, folder: Path) -> None:

@@ -126,6 +126,14 @@ class Spec(Model):
             raise invalid(Mistake(("config", role), None, text) for role in extra)
         return self
 
+    @model_validator(mode="after")
+    def _knows_its_classes(self) -> Spec:
+        """Where the spec names no classes, those of the checkpoint serve."""
+        post = self.postprocess
+        if post is not None and not post.named and (names := self.checkpoint.labels()):
+            object.__setattr__(self, "postprocess", post.model_copy(update={"names": names}))
+        return self
+
     @property
     def model_name(self) -> str:
         """The folder of the model itself: NAME where it is served bare, NAME_model inside an ensemble."""

@@ -45,7 +45,7 @@ def call(
 def load(reference: str, error: type[TritonRepoError] = CheckpointError) -> Any:
     """What the reference names. Raises `error` where it is not there or cannot be imported."""
     where, _, name = reference.rpartition(":")
-    target = guarded(where, lambda: _module(where), error)
+    target = imported(where, error)
     for part in name.split("."):
         if not hasattr(target, part):
             raise error(f"{where} has no function {name!r}", "correct the name behind the colon")
@@ -53,6 +53,11 @@ def load(reference: str, error: type[TritonRepoError] = CheckpointError) -> Any:
     if not callable(target):
         raise error(f"{reference} is {type(target).__name__}, which cannot be called", "name a function or a class")
     return target
+
+
+def imported(where: str, error: type[TritonRepoError] = CheckpointError) -> Any:
+    """The module or file. Raises `error` where it cannot be imported."""
+    return guarded(where, lambda: _module(where), error)
 
 
 def guarded(where: str, work: Any, error: type[TritonRepoError]) -> Any:

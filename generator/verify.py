@@ -18,6 +18,7 @@ from generator import bare_samples, compare, feeds, graph, lock, plan, run, samp
 from generator.compare import Comparison
 from generator.errors import VerifyError
 from generator.pipeline import Pipeline
+from generator.rows import aligned
 from generator.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def _child(pipeline: Pipeline, samples: list[Arrays] | None) -> tuple[list[Array
 def _exported(pipeline: Pipeline, path: Path, samples: Sequence[Sample], answers: Sequence[Arrays]) -> Comparison:
     bounds, session, result = pipeline.spec.verify.bounds, graph.session(path, optimise=False), Comparison()
     for sample, source in zip(samples, answers, strict=True):
-        found = _run(pipeline, session, sample.source)
+        found = aligned(source, _run(pipeline, session, sample.source), pipeline.spec.checkpoint.unordered())
         result.add(compare.tensors(source, found, bounds.absolute, bounds.relative))
         if pipeline.head is not None and pipeline.spec.nms is not None and not pipeline.spec.surgery and result.ok:
             a, b = _reference(pipeline, source), _reference(pipeline, found)
@@ -259,6 +260,7 @@ def _answer(pipeline: Pipeline, expected: Arrays, found: Arrays) -> Comparison:
     bounds = pipeline.spec.verify.bounds
     if pipeline.spec.nms is not None:
         return compare.detections(expected, found, bounds, pipeline.spec.nms.score_threshold)
+    found = aligned(expected, found, pipeline.spec.checkpoint.unordered())
     return compare.tensors(expected, found, bounds.absolute, bounds.relative)
 
 

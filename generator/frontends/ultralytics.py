@@ -20,9 +20,9 @@ from generator.fields import SpecFile
 from generator.file_kind import looks_like
 from generator.frontends import Interface
 from generator.inputs import Input, Shape
-from generator.pickle_outline import Outline, Thing
+from generator.pickle_reader import Made
 from generator.torch_frontend import TorchFrontend
-from generator.yolo_outline import Raw, YoloOutline
+from generator.yolo_outline import Raw, YoloOutline, read
 
 if TYPE_CHECKING:
     import torch
@@ -39,13 +39,13 @@ def _square(value: Any) -> Any:
 class Ultralytics(TorchFrontend):
     """A .pt of ultralytics: YOLOv3 to YOLO26 and RT-DETR; detect, segment, pose, obb, classify. Head and classes come with it.
 
-    Outputs are called as ultralytics' own export calls them: `images` in, `output0` and, of segmentation, `output1` out; RT-DETR's
-    are `boxes` and `scores`, before any selection. The file is a pickle; it is loaded with torch's weights_only and ultralytics'
+    Outputs are called as ultralytics' own export calls them: `images` in, `output0` and, of segmentation, `output1` out;
+    RT-DETR's are `boxes` and `scores`, before any selection. The pickle is loaded with weights_only and ultralytics'
     list of its own classes, so that nothing else in it comes to life.
     """
 
     kind: Literal["ultralytics"] = "ultralytics"
-    sources: ClassVar[tuple[str, ...]] = ("../yolo_outline.py", "../pickle_outline.py", "../extras.py")
+    sources: ClassVar[tuple[str, ...]] = ("../yolo_outline.py", "../pickle_reader.py", "../extras.py")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "ultralytics")
 
     file: Annotated[SpecFile, Field(description="The .pt file.")]
@@ -98,6 +98,20 @@ class Ultralytics(TorchFrontend):
         """The names of its classes."""
         return self._outline.names
 
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Letterbox; RT-DETR takes pictures stretched, classifiers their middle."""
+        if self._outline.is_transformer:
+            return {"kind": "stretch"}
+        if self._outline.task == "classify":
+            return {"kind": "center_crop", "resize": min(self._size)} if self._size[0] == self._size[1] else {}
+        return {"kind": "ultralytics"} if self._outline.task in ("detect", "segment", "pose", "obb") else {}
+
+    def unordered(self) -> tuple[tuple[str, ...], ...]:
+        """What it chose by score: boxes end to end, and the queries of RT-DETR."""
+        if self._outline.is_transformer:
+            return (("boxes", "scores"),)
+        return (("output0",),) if self._chooses else ()
+
     def module(self) -> torch.nn.Module:
         """The model as it is deployed: batch normalisation folded, training branches gone, boxes decoded."""
         model = self._loaded()
@@ -140,18 +154,16 @@ class Ultralytics(TorchFrontend):
 
     @functools.cached_property
     def _outline(self) -> YoloOutline:
-        top = Outline(self.file)
-        held = {name: top.top.get(name) for name in ("ema", "model")} if isinstance(top.top, Mapping | Thing) else {}
-        found = {name: model for name, model in held.items() if isinstance(model, Thing)}
-        if not found:
+        top = read(self.file)
+        held = [name for name in ("ema", "model") if isinstance(top.get(name), Made)]
+        if not held:
             raise CheckpointError(f"{self.file}: it holds no model of ultralytics", _other(self.file))
-        name = self.weights or next(iter(found))
-        if name not in found:
-            raise CheckpointError(f"{self.file}: it has no {name!r}, only {', '.join(found)}", "correct checkpoint.weights")
-        model = found[name]
-        if not model.name.startswith("ultralytics."):
-            raise CheckpointError(f"{self.file}: its model is a {model.name}, no class of ultralytics", _FOREIGN)
-        return YoloOutline(top, name, model)
+        name = self.weights or held[0]
+        if name not in held:
+            raise CheckpointError(f"{self.file}: it has no {name!r}, only {', '.join(held)}", "correct checkpoint.weights")
+        if not (made := top[name].name).startswith("ultralytics."):
+            raise CheckpointError(f"{self.file}: its model is a {made}, no class of ultralytics", _FOREIGN)
+        return YoloOutline(self.file, top, name)
 
     @property
     def _chooses(self) -> bool:
@@ -207,7 +219,7 @@ def _mended(model: Any) -> Any:
 
 
 def _queries(model: Any) -> torch.nn.Module:
-    """An RT-DETR whose results are those of its last decoder layer: boxes as fractions of the input, scores before the sigmoid."""
+    """An RT-DETR that gives what its last decoder layer does: boxes as fractions of the input, scores before the sigmoid."""
     import torch
 
     class Queries(torch.nn.Module):

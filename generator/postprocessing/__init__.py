@@ -34,11 +34,24 @@ class Postprocess(Plugin):
 
     template: ClassVar[str]
 
-    labels: Annotated[SpecFile | None, Field(description="Text file, one class name a line.")] = None
+    labels: Annotated[
+        SpecFile | None, Field(description="Text file, one class name a line; left out: `names`, or those of the checkpoint.")
+    ] = None
+    names: Annotated[tuple[str, ...], Field(description="Class names in order, instead of a file.")] = ()
+
+    @property
+    def named(self) -> bool:
+        """Are the classes named?"""
+        return bool(self.labels or self.names)
+
+    @property
+    def names_from(self) -> str:
+        """Where the names come from, for messages."""
+        return str(self.labels) if self.labels else "the list of class names"
 
     def label_names(self) -> list[str]:
-        """The lines of the labels file, in class order; empty without one. Raises SpecError for one that cannot be read."""
-        return label_names(self.labels) if self.labels else []
+        """Class names in order; empty without any. Raises SpecError for a file that cannot be read."""
+        return label_names(self.labels) if self.labels else list(self.names)
 
     def inputs(self, model_outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The tensors it takes (`geometry` among them where it needs that). Raises SpecError where it does not fit the model."""

@@ -36,7 +36,7 @@ class Classification(Postprocess):
         classes, names = model_outputs[0].shape[0], self.label_names()
         if names and len(names) != classes:
             raise SpecError(
-                f"{self.labels} has {len(names)} labels, the model has {classes} classes", "use the list of its training"
+                f"{self.names_from} has {len(names)} labels, the model has {classes} classes", "use the list of its training"
             )
         if self.top_k > classes:
             raise SpecError(f"top_k is {self.top_k}, the model has {classes} classes", f"say at most {classes}")
@@ -50,7 +50,7 @@ class Classification(Postprocess):
     def parameters(self) -> dict[str, str]:
         """top_k, activation, and the labels file beside config.pbtxt."""
         said = {"top_k": str(self.top_k), "activation": self.activation}
-        return {**said, "labels": "labels.txt"} if self.labels else said
+        return {**said, "labels": "labels.txt"} if self.named else said
 
     def reference(self, outputs: dict[str, NDArray[np.generic]], geometry: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
         """Row by row, class by class, ranked by logit; of equal logits the lower class first."""

@@ -36,7 +36,7 @@ class Detections(Postprocess):
 
     def parameters(self) -> dict[str, str]:
         """The labels file beside config.pbtxt."""
-        return {"labels": "labels.txt"} if self.labels else {}
+        return {"labels": "labels.txt"} if self.named else {}
 
     def reference(self, outputs: dict[str, NDArray[np.generic]], geometry: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
         """Box by box: off the padding, divided by the scale, cut at the picture's edge."""
