@@ -93,7 +93,8 @@ def page(listed: Sequence[Entry], rows: Rows) -> str:
         *([f"{len(listed) - len(done)} of the list are not done yet."] if len(done) < len(listed) else []),
     ]
     return "\n".join([
-        "# Conversion of public architectures", "", *_HEAD, "", *summary, "", *(f"Versions: {version}." for version in versions), "",
+        "# Conversion of public architectures", "", *_HEAD, "", *summary, "",
+        *(f"Versions: {version}." for version in versions), "",
         *_failures(done),
         *(line for area in dict.fromkeys(entry["area"] for entry, _ in done) for line in _table(area, done)),
     ])  # fmt: skip

@@ -12,8 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import conversion_networks as networks
 import torch
 from torch import Tensor, nn
+
+from generator import inputs
 
 #: Of the variance of 1 that layers are scaled to.
 _LEAST = 0.1
@@ -100,3 +103,57 @@ def torchvision(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     torch.save(model.state_dict(), folder / "weights.pth")
     said = {"inputs": {"image": ["batch", 3, size, size]}} if "size" in entry else {}
     return {"kind": "torchvision", "model": name, "weights": "weights.pth", **said}
+
+
+def transformers(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A folder as `save_pretrained` writes it; what the spec says of it."""
+    library = import_module("transformers")
+    torch.manual_seed(0)
+    said, backbone = dict(entry["config"]), dict(entry.get("backbone", {}))
+    if backbone:
+        said["backbone_config"] = getattr(library, backbone.pop("class"))(**backbone)
+    maker = getattr(library, entry["architecture"])
+    model = maker(maker.config_class(**said)).eval()
+    sized = {"size": [entry["size"]] * 2} if "size" in entry else {}
+    checkpoint = {"kind": "transformers", "folder": "model", **sized}
+    model.save_pretrained(folder / "model")
+    feeds = _sample(checkpoint, folder)
+    alive(model, lambda: model(**feeds))
+    model.save_pretrained(folder / "model")
+    return checkpoint
+
+
+def _sample(checkpoint: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
+    """What the model takes, as the frontend says: pictures as patches and noise."""
+    from generator.frontends.transformers import Transformers
+
+    read = Transformers.model_validate(checkpoint, context={"base": folder})
+    (feeds, *_) = inputs.samples(read.taken(), read.ranges())
+    pictures = {name: calibration(*values.shape[1:]) for name, values in feeds.items() if values.ndim == 4}
+    return {name: pictures.get(name, torch.from_numpy(values)) for name, values in feeds.items()}
+
+
+def torchscript(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A module as `torch.jit.save` leaves it."""
+    model = _network(entry)
+    torch.jit.script(model).save(folder / "model.pt")  # type: ignore[no-untyped-call]
+    if entry["variant"] == "crnn":
+        taken = {"inputs": {"line": ["batch", 1, 32, "width"]}, "axes": {"width": {"min": 16, "max": 512, "multiple_of": 4}}}
+    else:
+        taken = {"inputs": {"tokens": {"dtype": "INT64", "shape": ["batch", "length"], "range": [0, networks.VOCABULARY]}}}
+    return {"kind": "torchscript", "file": "model.pt", **taken}
+
+
+def pt2(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A program as `torch.export.save` leaves it, its batch free; torch.export (2.13) fixes the length of recurrent layers."""
+    model: Any = _network(entry)
+    free = {0: torch.export.Dim("batch", min=1, max=64)}
+    torch.export.save(torch.export.export(model, (model.example(),), dynamic_shapes=(free,)), folder / "model.pt2")
+    return {"kind": "torch_export", "file": "model.pt2", "trust_checkpoint": True}
+
+
+def _network(entry: Mapping[str, Any]) -> nn.Module:
+    torch.manual_seed(0)
+    model: Any = networks.NETWORKS[entry["variant"]]().eval()
+    alive(model, lambda: model(model.example()))
+    return model

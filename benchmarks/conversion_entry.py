@@ -22,6 +22,7 @@ from generator import compare, graph, inputs, lock
 from generator.frontends import Arrays
 from generator.inputs import Axis, Input
 from generator.load import load_all
+from generator.rows import aligned
 from generator.spec import Bounds, Spec
 from generator.tensors import BATCH, numpy_dtype
 from generator.torch_frontend import TorchFrontend
@@ -64,7 +65,8 @@ def _parity(spec: Path, folder: Path) -> dict[str, Any]:
     for turn, rows in enumerate(BATCHES):
         feeds = _feeds(checkpoint.taken(), checkpoint.ranges(), rows, turn)
         wanted, _ = checkpoint.answer(feeds)
-        result = compare.tensors(wanted, graph.run(session, feeds), Bounds().absolute, Bounds().relative)
+        found = aligned(wanted, graph.run(session, feeds), checkpoint.unordered())
+        result = compare.tensors(wanted, found, Bounds().absolute, Bounds().relative)
         differences[str(rows)] = float(f"{result.max_abs:.3g}")
         problems += [f"batch {rows}: {problem}" for problem in result.problems]
         if rows > 1:

@@ -104,6 +104,10 @@ class Torchvision(LibraryFrontend):
         classes = self.arguments.get("num_classes", 91)
         return Boxes(classes=classes, boxes=("boxes",), scores=("scores",), background=background, per_class=two_stage)
 
+    def unordered(self) -> tuple[tuple[str, ...], ...]:
+        """The proposals of a Faster R-CNN, which it chooses by score."""
+        return (("boxes", "scores"),) if "rcnn" in self.model and not self.outputs else ()
+
     def operators(self) -> Mapping[Any, Any]:
         """The suppression of region proposals."""
         if not self._is("detection"):
