@@ -135,7 +135,7 @@ def _translations(frontend: TorchFrontend) -> Mapping[object, object]:
             f"{frontend.translations} returns {type(table).__name__}, expected a dictionary {{operator: its translation}}",
             "docs/export.md shows one",
         )
-    return table
+    return {**frontend.operators(), **table}
 
 
 def _example(flat: Flat, feeds: Arrays) -> Arrays:
