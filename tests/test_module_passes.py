@@ -211,6 +211,12 @@ def hooked() -> nn.Module:
     return norm(conv, 4)
 
 
+def listened() -> nn.Module:
+    conv = nn.Conv2d(4, 4, 3)
+    conv.register_forward_hook(lambda module, given, answer: answer * 2.0)
+    return norm(conv, 4)
+
+
 def in_training() -> nn.Module:
     module = norm(nn.Conv2d(4, 4, 3), 4)
     module[1].train()  # type: ignore[index]
@@ -266,6 +272,7 @@ UNTOUCHED: list[tuple[str, Callable[[], nn.Module], tuple[int, ...]]] = [
     ("fuse_conv_bn", Read, IMAGE),
     ("fuse_conv_bn", lambda: norm(Standardised(4, 4, 3), 4), IMAGE),
     ("fuse_conv_bn", hooked, IMAGE),
+    ("fuse_conv_bn", listened, IMAGE),
     ("fuse_conv_bn", lambda: nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), IMAGE),
     ("fuse_conv_bn", lambda: nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)), IMAGE),
     ("fuse_conv_bn", lambda: norm(nn.Conv2d(4, 4, 3), 4, nn.InstanceNorm2d), IMAGE),
