@@ -234,3 +234,44 @@ def test_all_of_them_built_served_and_verified(tmp_path: Path, server: Callable[
     with triton.InferenceServerClient(server(repository).grpc_url) as client:
         for name in cases:
             assert client.is_model_ready(name)
+
+
+PAGE_NET = """
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor([2.0]))
+
+    def forward(self, x):
+        return softsign(x * self.scale)
+"""
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "trace"])
+def test_the_operator_on_the_page_goes_both_ways(tmp_path: Path, exporter: str) -> None:
+    page = (HERE.parent / "docs" / "export.md").read_text()
+    (block,) = [part for part in page.split("```") if part.startswith("python\n@torch.library")]
+    net = tmp_path / "net.py"
+    net.write_text("import torch\n" + block.removeprefix("python") + PAGE_NET)
+    torch.save({"scale": torch.tensor([2.0])}, tmp_path / "net.pt")
+    values = {"weights": "net.pt", "factory": "net.py:Net", "inputs": SIGNED, "translations": "net.py:translations"}
+    front = StateDict.model_validate({**values, "exporter": exporter}, context={"base": tmp_path})
+    assert front.export(18, tmp_path / "m.onnx")["exporter"] == exporter
+    assert "Softsign" in {node.op_type for node in graph.load(tmp_path / "m.onnx").graph.node}
+    held(front, tmp_path / "m.onnx")
+
+
+def test_every_message_on_the_page_is_one_that_we_give() -> None:
+    code = "".join(
+        (HERE.parent / "generator" / name).read_text() for name in ("export.py", "export_proof.py", "export_reasons.py")
+    )
+    code += (HERE.parent / "generator" / "flatten.py").read_text() + (HERE.parent / "generator" / "frozen.py").read_text()
+    page = (HERE.parent / "docs" / "export.md").read_text().partition("## What the messages mean")[2]
+    for words in (
+        "the module rejects its input", "the module takes", "is fixed at", "made with", "depends on values of its inputs",
+        "no translation of the operator", "it calls a Python function that has no translation", "asked the same twice",
+        "the spec names",
+    ):  # fmt: skip
+        assert words in page
+        assert words in code
