@@ -30,14 +30,16 @@ WORDS = {
     "weight": {"shape": [], "range": [-2, 2], "example": 0.5},
 }
 SIGNED: dict[str, Any] = {"x": {"shape": ["batch", 4], "range": [-1, 1]}}
+#: What a decision over all rows takes: rows of one request, which Triton must not mix with another's.
+WHOLE: dict[str, Any] = {"x": {"shape": ["rows", 4], "range": [-1, 1]}}
 
 #: Module -> what the spec says of it, and how the answer to "which exporter" begins.
 TAKEN: dict[str, tuple[dict[str, Any], str]] = {
     "Plain": ({"inputs": IMAGE, "outputs": {"half": ["batch", 3, "rows", "columns"]}}, "dynamo"),
-    "Branch": ({"inputs": SIGNED}, "script (refused before: dynamo: what it does depends on values of its inputs"),
-    "Repeat": ({"inputs": SIGNED}, "script (refused"),
-    "Gated": ({"inputs": SIGNED}, "script of branch, the rest traced (refused"),
-    "Chosen": ({"inputs": SIGNED}, "dynamo"),
+    "Branch": ({"inputs": WHOLE}, "script (refused before: dynamo: what it does depends on values of its inputs"),
+    "Repeat": ({"inputs": WHOLE}, "script (refused"),
+    "Gated": ({"inputs": WHOLE}, "script of branch, the rest traced (refused"),
+    "Chosen": ({"inputs": WHOLE}, "dynamo"),
     "Even": ({"inputs": IMAGE, "axes": {"height": {"min": 2, "max": 60, "multiple_of": 2}, "width": [96, 96]}}, "dynamo"),
     "Several": ({"inputs": WORDS, "outputs": ["scaled", "total"]}, "dynamo"),
     "Nested": ({"inputs": SIGNED, "outputs": ["again", "input", "answer_boxes_scores", "answer_levels_1_p"]}, "dynamo"),
@@ -52,7 +54,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"inputs": SIGNED, "translations": "export_modules.py:softsign_for_torchscript"},
         "trace (refused",
     ),
-    "branch_by_word": ("Branch", {"inputs": SIGNED, "exporter": "script"}, "script"),
+    "branch_by_word": ("Branch", {"inputs": WHOLE, "exporter": "script"}, "script"),
     "nested_by_word": ("Nested", {**TAKEN["Nested"][0], "exporter": "trace"}, "trace"),
     "plain_by_word": ("Plain", {"inputs": IMAGE, "exporter": "trace"}, "trace"),
 }
@@ -75,7 +77,7 @@ def others(front: StateDict) -> list[dict[str, NDArray[Any]]]:
     """Inputs that the export did not see: both signs, other rows, other lengths."""
     random, found = np.random.default_rng(7), []
     for rows, length, sign in ((5, 10, -1.0), (1, 58, 1.0)):
-        lengths = {"batch": rows, "height": length, "width": 96, "length": length}
+        lengths = {"batch": rows, "rows": rows, "height": length, "width": 96, "length": length}
         values = {name: one.values(random, lengths) for name, one in front.taken().items()}
         found.append({n: np.asarray(np.abs(v) * sign, v.dtype) if v.dtype == np.float32 else v for n, v in values.items()})
     return found
@@ -206,11 +208,12 @@ def spec(folder: Path, name: str, checkpoint: dict[str, Any]) -> Path:
 
 
 def test_build_says_which_exporter_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = spec(tmp_path, "branch", said(tmp_path, "Branch", {"inputs": SIGNED}))
+    made = spec(tmp_path, "branch", said(tmp_path, "Branch", {"inputs": WHOLE}))
     assert run(["build", str(made), "-o", str(tmp_path / "repo")]) == 0
+    assert "max_batch_size: 0" in (tmp_path / "repo" / "branch" / "config.pbtxt").read_text()
     told = "".join(capsys.readouterr()).replace("\n", "")
     assert "exporter script (refused before: dynamo: what it does depends on values of its inputs" in told
-    held(frontend(tmp_path, "Branch", inputs=SIGNED), tmp_path / "repo" / "branch" / "1" / "model.onnx")
+    held(frontend(tmp_path, "Branch", inputs=WHOLE), tmp_path / "repo" / "branch" / "1" / "model.onnx")
 
 
 def test_build_ends_in_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
