@@ -82,7 +82,7 @@ def _dynamo_with(work: Work, path: Path, free: Sequence[Mapping[int, Any]]) -> N
         output_names=work.outputs,
         opset_version=work.opset,
         dynamo=True,
-        external_data=False,
+        external_data=True,  # weights are written one by one; `settled` takes those of small models in again
         dynamic_shapes=shapes(work, free),
         custom_translation_table={key: value for key, value in work.translations.items() if not isinstance(key, str)},
     )
@@ -90,8 +90,10 @@ def _dynamo_with(work: Work, path: Path, free: Sequence[Mapping[int, Any]]) -> N
 
 def shapes(work: Work, free: Sequence[Mapping[int, Any]]) -> Any:
     """As torch.export takes them for `work.module`."""
+    from generator.flatten import variadic
+
     each = tuple(dict(axes) for axes in free)
-    return (each,) if work.module is work.flat else each
+    return (each,) if variadic(work.module) else each
 
 
 def dims(work: Work) -> list[dict[int, Any]]:

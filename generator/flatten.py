@@ -153,6 +153,13 @@ def _in_order(module: torch.nn.Module, names: Sequence[str]) -> bool:
     return list(_signature(module))[: len(names)] == list(names) and not set(names) & _by_keyword_only(module)
 
 
+def variadic(module: torch.nn.Module) -> bool:
+    """Does its forward take `*tensors`?"""
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
+    return any(each.kind is each.VAR_POSITIONAL for each in inspect.signature(module.forward).parameters.values())
+
+
 def _by_keyword_only(module: torch.nn.Module) -> set[str]:
     try:
         known = inspect.signature(module.forward).parameters.values()
