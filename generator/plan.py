@@ -185,10 +185,12 @@ def _digest(data: bytes) -> str:
 
 
 def _said(title: str, value: Any, files: Sequence[Path] = ()) -> dict[str, str]:
-    """A part of the spec; files count by their content, so their paths become names."""
+    """A part of the spec; files count by their content, so their paths, and those of folders with them, become names."""
     text = json.dumps(value, sort_keys=True)
     for path in files:
         text = text.replace(str(path), path.name)
+        for folder in path.parents:
+            text = text.replace(f'"{folder}"', f'"{folder.name}"')
     return {title: text}
 
 
