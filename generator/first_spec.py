@@ -21,6 +21,8 @@ _SHOWN = {
     "yolox": "yolox", "nanodet": "nanodet", "detr": "rt_detr", "ssd": "torchvision_ssd", "retinanet": "letterbox",
     "fcos": "letterbox", "centernet": "stretch",
 }  # fmt: skip
+#: Classes that `classification` answers unless told otherwise.
+_TOP = 5
 #: Bytes; a longer text beside a checkpoint is no list of labels.
 _LONGEST_LIST = 1 << 20
 
@@ -144,6 +146,8 @@ def _classes(spec: FirstSpec, found: Report, name: str, folder: Path) -> None:
     _preprocess(spec, found, kind, "size, mean and std of its training (docs/preprocessing.md)")
     spec.say("postprocess:")
     spec.say("kind: classification", 1)
+    if 0 < classes < _TOP:
+        spec.say(f"top_k: {classes}", 1)
     _labels(spec, found, name, folder, classes)
 
 

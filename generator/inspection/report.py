@@ -26,7 +26,7 @@ _WRAPPED = re.compile(r"((module|_orig_mod)\.)+")
 #: Of a picture whose size the model leaves free.
 SIZE = 640
 #: A frontend's field for the file itself, in this order.
-_FILE_FIELDS = ("file", "weights", "folder", "path", "model", "cfg", "directory")
+_FILE_FIELDS = ("file", "folder", "path", "model", "weights", "cfg")
 
 
 @dataclass(frozen=True)
