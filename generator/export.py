@@ -6,7 +6,9 @@ example and held against the module, so that an axis or a branch that was frozen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +62,8 @@ def export(frontend: TorchFrontend, opset: int, path: Path) -> dict[str, str]:
     refused: list[Refusal] = []
     for name in _names(frontend.exporter, module):
         try:
-            how = _attempt(name, work, path, careful=frontend.exporter == "auto")
+            with _apart(path) as made:
+                how = _attempt(name, work, made, careful=frontend.exporter == "auto")
         except Exception as error:
             refused.append(Refusal(name, error))
         else:
@@ -86,6 +89,15 @@ def _attempt(name: str, work: Work, path: Path, careful: bool) -> str:
     finished(work, path)
     proven(work, path)
     return how
+
+
+@contextmanager
+def _apart(path: Path) -> Iterator[Path]:
+    """A folder for one attempt; what it made moves to `path` when it succeeded, what a refused one left is gone."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".attempt-") as folder:
+        yield Path(folder) / path.name
+        for file in Path(folder).iterdir():
+            file.replace(path.parent / file.name)
 
 
 def _before(refused: Sequence[Refusal]) -> str:
@@ -123,7 +135,7 @@ def _translations(frontend: TorchFrontend) -> Mapping[object, object]:
             f"{frontend.translations} returns {type(table).__name__}, expected a dictionary {{operator: its translation}}",
             "docs/export.md shows one",
         )
-    return table
+    return {**frontend.operators(), **table}
 
 
 def _example(flat: Flat, feeds: Arrays) -> Arrays:

@@ -24,9 +24,9 @@ _SAME = 1e-2
 
 def finished(work: Work, path: Path) -> None:
     """Stack traces hold paths of this machine; what is built must not depend on where. Inputs and axes get the spec's names."""
-    from generator.graph import load, save
+    from generator.graph import save, settled
 
-    model = load(path)
+    model = settled(path)
     graph = model.graph
     holders: tuple[Any, ...] = (*graph.node, *graph.value_info, *graph.input, *graph.output, graph, model)
     for holder in holders:

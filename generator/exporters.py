@@ -6,8 +6,8 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,7 @@ def _dynamo_with(work: Work, path: Path, free: Sequence[Mapping[int, Any]]) -> N
         output_names=work.outputs,
         opset_version=work.opset,
         dynamo=True,
-        external_data=False,
+        external_data=True,  # weights are written one by one; `settled` takes those of small models in again
         dynamic_shapes=shapes(work, free),
         custom_translation_table={key: value for key, value in work.translations.items() if not isinstance(key, str)},
     )
@@ -90,27 +90,29 @@ def _dynamo_with(work: Work, path: Path, free: Sequence[Mapping[int, Any]]) -> N
 
 def shapes(work: Work, free: Sequence[Mapping[int, Any]]) -> Any:
     """As torch.export takes them for `work.module`."""
+    from generator.flatten import variadic
+
     each = tuple(dict(axes) for axes in free)
-    return (each,) if work.module is work.flat else each
+    return (each,) if variadic(work.module) else each
 
 
 def dims(work: Work) -> list[dict[int, Any]]:
     """For each input the axes that are free, as torch.export says them; one `Dim` a name."""
-    known: dict[str, Any] = {}
-    for one in work.inputs.values():
-        for name in one.names:
-            known.setdefault(name, _dim(name, work.axes.get(name, Axis())))
-    return [{index: known[dim] for index, dim in enumerate(one.shape) if isinstance(dim, str)} for one in work.inputs.values()]
+    names = list(work.sizes[0])
+    known = {name: made for name in names if (made := _dim(name, work.axes.get(name, Axis()))) is not None}
+    return [{index: known[dim] for index, dim in enumerate(one.shape) if dim in known} for one in work.inputs.values()]
 
 
 def _dim(name: str, axis: Axis) -> Any:
+    """None where its range leaves one length, which torch takes for a number."""
     import torch
 
     step = axis.multiple_of
-    longest = {"max": axis.max // step} if axis.max else {"max": 1024} if name == BATCH else {}
-    if step == 1:
-        return torch.export.Dim(name, min=axis.min, **longest)
-    return step * torch.export.Dim(f"_{name}", min=-(-axis.min // step), **longest)
+    low, high = -(-axis.min // step), axis.max // step if axis.max else 1024 if name == BATCH else None
+    if low == high:
+        return None
+    longest = {"max": high} if high else {}
+    return torch.export.Dim(name, min=low, **longest) if step == 1 else step * torch.export.Dim(f"_{name}", min=low, **longest)
 
 
 def script(work: Work, path: Path) -> str:
@@ -187,19 +189,32 @@ def _export(work: Work, path: Path, module: torch.nn.Module) -> None:
     axes |= {
         name: {i: f"{name}_{i}" for i in range(work.answers[0][name].ndim) if varies(work, name, i)} for name in work.outputs
     }
-    for operator, symbolic in work.translations.items():
-        if isinstance(operator, str):
-            torch.onnx.register_custom_op_symbolic(operator, symbolic, work.opset)  # type: ignore[attr-defined]
-    torch.onnx.export(
-        module,
-        work.example,
-        str(path),
-        input_names=list(work.inputs),
-        output_names=work.outputs,
-        opset_version=work.opset,
-        dynamo=False,
-        dynamic_axes={name: free for name, free in axes.items() if free},
-    )
+    with _translated(work):
+        torch.onnx.export(
+            module,
+            work.example,
+            str(path),
+            input_names=list(work.inputs),
+            output_names=work.outputs,
+            opset_version=work.opset,
+            dynamo=False,
+            dynamic_axes={name: free for name, free in axes.items() if free},
+        )
+
+
+@contextmanager
+def _translated(work: Work) -> Iterator[None]:
+    """With the user's symbolic functions, which torch keeps for the whole process."""
+    from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_symbolic
+
+    known = {name: symbolic for name, symbolic in work.translations.items() if isinstance(name, str)}
+    for name, symbolic in known.items():
+        register_custom_op_symbolic(name, symbolic, work.opset)
+    try:
+        yield
+    finally:
+        for name in known:
+            unregister_custom_op_symbolic(name, work.opset)
 
 
 def varies(work: Work, output: str, index: int) -> bool:

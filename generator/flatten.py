@@ -54,8 +54,11 @@ class Flat(torch.nn.Module):
             from generator.export_reasons import reason
 
             shapes = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in feeds.items())
-            raise ExportError(f"the module rejects its input {shapes}: {reason(error)}", "correct checkpoint.inputs") from None
+            raise ExportError(f"the module rejects its input {shapes}: {reason(error)}", self._remedy()) from None
         return self._named(result)
+
+    def _remedy(self) -> str:
+        return "correct checkpoint.inputs" + ("; axes that are always equal get one name" if len(self.inputs) > 1 else "")
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
         """The same as arrays. Raises ExportError for a type that does not travel through Triton."""
@@ -158,6 +161,13 @@ def _parameters(module: torch.nn.Module) -> set[str]:
 
 def _in_order(module: torch.nn.Module, names: Sequence[str]) -> bool:
     return list(_signature(module))[: len(names)] == list(names) and not set(names) & _by_keyword_only(module)
+
+
+def variadic(module: torch.nn.Module) -> bool:
+    """Does its forward take `*tensors`?"""
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
+    return any(each.kind is each.VAR_POSITIONAL for each in inspect.signature(module.forward).parameters.values())
 
 
 def _by_keyword_only(module: torch.nn.Module) -> set[str]:

@@ -104,6 +104,13 @@ class Even(Base):
         return functional.pixel_unshuffle(image * self.scale, 2)
 
 
+class Sum(Base):
+    """Two inputs that must be as long as one another."""
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        return one * self.scale + other
+
+
 class Several(Base):
     """Integer, boolean and scalar inputs, given by name."""
 

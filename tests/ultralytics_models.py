@@ -44,7 +44,7 @@ def spread(model: Any, pictures: Any = None) -> None:
     """
     import torch
 
-    pictures = torch.rand(8, 3, SIDE, SIDE) if pictures is None else pictures
+    pictures = torch.rand(16, 3, SIDE, SIDE) if pictures is None else pictures
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 1.0
@@ -58,9 +58,10 @@ def spread(model: Any, pictures: Any = None) -> None:
         model.train().predict(pictures)
         model.eval().predict(pictures)
         for each in convolutions:
-            scale = 0.4 / seen[each].std()
+            middle = seen[each].mean()
+            scale = 2 / (seen[each] - middle).abs().max()
             each.weight.mul_(scale)
-            each.bias.sub_(seen[each].mean() * scale + 2)
+            each.bias.sub_(middle * scale + 2)
     for hook in hooks:
         hook.remove()
 
