@@ -55,7 +55,7 @@ def _functions(source: str, module: str) -> list[ast.FunctionDef]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == module]
+    classes: list[ast.AST] = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == module]
     return [node for top in classes or [tree] for node in ast.walk(top) if isinstance(node, ast.FunctionDef)]
 
 

@@ -44,6 +44,8 @@ class Net(nn.Module):
         self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
         self.tied = self.head
 
+    mean: torch.Tensor
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.body(image - self.mean[:, None, None].float()).mean((2, 3))
         result: torch.Tensor = self.head(features)

@@ -91,6 +91,14 @@ class Report:
             return taken, given
 
     @property
+    def library_model(self) -> Guess | None:
+        """The one model of a library whose weights these are, where there is a kind of checkpoint for that library."""
+        if self.kind.kind not in ("state_dict", "safetensors") or not self.judged:
+            return None
+        sure = self.judged[self.chosen].sure
+        return sure if sure and sure.library in family("generator.frontends") else None
+
+    @property
     def chosen(self) -> int:
         """Which group of weights to serve: the moving average where there is one, else the largest."""
         groups = self.contents.groups
