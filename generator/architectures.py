@@ -16,11 +16,11 @@ TABLE = Path(__file__).with_name("architectures.json")
 #: The last layer of classifiers, whose width is the number of classes.
 _CLASSIFIER = re.compile(
     r"((head_?dist|heads?|fc|classifier|last_linear|logits|output|aux\d|AuxLogits)"
-    r"(\.(fc|fc2|l|head|head_dist|classifier|mlp|\d|fc\.fc2|classifier_fc|m))?)\.(weight|bias|l\.weight|l\.bias)"
+    r"(\.(fc|fc2|l|head|head_dist|classifier|mlp|\d|fc\.fc2|classifier_fc|m|low_classifier|high_classifier))?)\.(weight|bias|l\.weight|l\.bias)"
 )
 #: The layers of torchvision's detectors and segmenters whose width follows from the number of classes.
 _BY_CLASSES = re.compile(
-    r"(roi_heads\.(box_predictor\.(cls_score|bbox_pred)|mask_predictor\.mask_fcn_logits)|aux_classifier\.4|classifier\.(low|high)_classifier"
+    r"(roi_heads\.(box_predictor\.(cls_score|bbox_pred)|mask_predictor\.mask_fcn_logits)|aux_classifier\.4"
     r"|head\.classification_head\.(cls_logits|module_list\.\d+(\.1)?))\.(weight|bias)"
 )
 _SCORES = re.compile(

@@ -143,7 +143,7 @@ def _preprocess(spec: FirstSpec, found: Report, kind: str, check: str) -> None:
     else:
         spec.say("preprocess:")
         spec.say(f"kind: {kind} {CHECK} {check}", 1)
-    if not found.ends[0] and "size" not in found.preprocessing:
+    if not found.ends[0] and "size" not in found.preprocessing and found.library_model is None:
         spec.say(f"# size: [{SIZE}, {SIZE}]  # height and width, where the model leaves them free", 1)
 
 
