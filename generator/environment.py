@@ -1,7 +1,8 @@
 """Virtual environments of converters: made once, in the cache, from lists in which every package is pinned.
 
-Frameworks clash with each other and with what this project needs, so each gets packages of its own. The folder is named by the digest
-of the list and of the Python that it is for; it is made beside its place and renamed at the end, so a half-made one is never used.
+Frameworks clash with each other and with what this project needs, so each gets packages of its own. The folder is named by the
+digest of the list and of the Python that it is for; it is made beside its place and renamed at the end, so that a half-made one is
+never used.
 """
 
 from __future__ import annotations
