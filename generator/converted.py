@@ -179,10 +179,8 @@ class Converted(Frontend):
             for name, values in expected.items():
                 far = max(far, _far(name, values, found[name], by))
         if far > _STRAY:
-            raise ExportError(
-                f"{exporter} made a graph that computes something else than {by}: {far:.0%} of the values are far off",
-                f"a mistake of the converter; say which model it is where {exporter.partition(' ')[0]} is made, or export it yourself",
-            )
+            what = f"{exporter} made a graph that computes something else than {by}: {far:.0%} of the values are far off"
+            raise ExportError(what, "a mistake of the converter: tell its makers, or export the model to ONNX yourself")
         return by
 
     def _say_values(self) -> str:

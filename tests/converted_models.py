@@ -1,7 +1,7 @@
 # mypy: ignore-errors -- these libraries are in other environments
 """Small models of other frameworks, trained in the converters' own environments: `python converted_models.py FAMILY FOLDER`.
 
-Keras: Functional with two outputs, Sequential (HDF5), LSTM of free length, embedding, Lambda; a SavedModel; TFLite float and int8.
+Keras: Functional of two outputs, Sequential (HDF5), LSTM of free length, embedding, Lambda; a SavedModel; TFLite, float and int8.
 Run by path in those environments; each function writes its models into the folder. Nothing here imports `generator`.
 """
 
