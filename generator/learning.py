@@ -24,6 +24,7 @@ def learn(pipeline: Pipeline, progress: Callable[[Step, str], None]) -> Pipeline
     if not pipeline.pending:
         return pipeline
     step = plan.export_step(pipeline)
+    pipeline.spec.checkpoint.prepare()
     progress(step, "")
     folder = run.ensure(step, pipeline)
     progress(step, "; ".join(said(run.facts(folder))))
