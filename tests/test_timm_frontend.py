@@ -123,7 +123,7 @@ def test_the_size_is_timms_own(tmp_path: Path, name: str, arguments: dict[str, A
     ("name", "words"),
     [
         ("convnext_atto", "{kind: timm}"),
-        ("legacy_xception", '{kind: timm, crop_pct: 0.8975, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}'),
+        ("legacy_xception", "{kind: timm, crop_pct: 0.8975, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}"),
         ("resnet18.tv_in1k", '{kind: timm, interpolation: "linear"}'),
         ("resnet18.a1_in1k", "{kind: timm, crop_pct: 0.95}"),
     ],
@@ -155,7 +155,10 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path) 
     ("said", "message"),
     [
         ({"model": "test_eficientnet"}, "no timm model 'test_eficientnet'; did you mean 'test_efficientnet'"),
-        ({"arguments": {}}, r"does not fit the module: wrong shape \(\d\): classifier.weight is \[7, \d+\], expected \[1000, \d+\]"),
+        (
+            {"arguments": {}},
+            r"does not fit the module: wrong shape \(\d\): classifier.weight is \[7, \d+\], expected \[1000, \d+\]",
+        ),
         ({"arguments": {**CLASSES, "widht": 2}}, "its builder raised TypeError: .*widht.*; correct checkpoint.arguments"),
         ({"key": "ema"}, "no key 'ema'"),
         ({"prefix": "module."}, "no weight's name begins with 'module.'"),
@@ -177,5 +180,5 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", [{"arguments": {"pretrained": True}}, {"model": "hf-hub:timm/resnet18"}])
 def test_nothing_is_fetched(tmp_path: Path, said: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="weights come from `weights:` alone|should match pattern"):
+    with pytest.raises(ValidationError, match=r"weights come from `weights:` alone|should match pattern"):
         frontend(tmp_path, {}, **said)
