@@ -11,6 +11,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from generator import weights
 from generator.tensors import Tensor, numpy_dtype
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Builder:
         self._metadata = {node.name: list(node.metadata_props) for node in model.graph.node if node.name}
         self._ir_version = model.ir_version
         self.graph: gs.Graph = gs.import_onnx(model)
+        _mapped(self.graph)
         self.prefix = prefix
         self._tensors: dict[str, gs.Tensor] = dict(self.graph.tensors())
         self._count = 0
@@ -147,6 +149,21 @@ class Builder:
         constant = gs.Constant(self._fresh("const"), array)
         self._tensors[constant.name] = constant
         return constant
+
+
+class _Outer(gs.ir.tensor.LazyValues):  # type: ignore[misc]
+    """Values that lie outside the graph, under an absolute name, which graphsurgeon does not follow."""
+
+    def load(self) -> NDArray[Any]:
+        """A copy, which may be changed."""
+        return np.array(weights.array(self.tensor))
+
+
+def _mapped(graph: gs.Graph) -> None:
+    for constant in graph.tensors().values():
+        values = getattr(constant, "_values", None)
+        if isinstance(values, gs.ir.tensor.LazyValues) and weights.outside(values.tensor):
+            constant.values, constant.data_location = _Outer(values.tensor), None
 
 
 def _dims(tensor: Tensor) -> list[int | str]:

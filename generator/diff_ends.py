@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+
+from generator import weights
 
 if TYPE_CHECKING:
     from generator.onnx_diff import Side
+
+
+#: So many numbers of a constant are compared at a time.
+_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,8 @@ def ends(
 
 
 def content(init: onnx.TensorProto) -> tuple[Hashable, ...]:
-    """Type, shape and a digest of the numbers, or of where they lie."""
-    if init.external_data and init.data_location == onnx.TensorProto.EXTERNAL:
-        data: bytes = repr([(e.key, e.value) for e in init.external_data]).encode()
-    else:
-        data = init.raw_data or numpy_helper.to_array(init).tobytes()
-    return (init.data_type, tuple(init.dims), hashlib.sha256(data).hexdigest())
+    """Type, shape and a digest of the numbers."""
+    return (init.data_type, tuple(init.dims), hashlib.sha256(weights.data(init)).hexdigest())
 
 
 def constants(before: Side, after: Side) -> tuple[dict[str, str], list[Entry]]:
@@ -92,15 +93,15 @@ def shape(init: onnx.TensorProto) -> str:
 def _values(one: onnx.TensorProto, two: onnx.TensorProto) -> tuple[str, ...]:
     if shape(one) != shape(two):
         return (f"was {shape(one)}",)
-    if one.external_data or two.external_data:
-        return ("its data lie elsewhere",)
-    a, b = numpy_helper.to_array(one), numpy_helper.to_array(two)
+    a, b = weights.array(one).reshape(-1), weights.array(two).reshape(-1)
     if a.size == 1:
-        return (f"was {a.reshape(-1)[0]}, is {b.reshape(-1)[0]}",)
-    count = f"{np.count_nonzero(a != b):,} of {a.size:,} values"
+        return (f"was {a[0]}, is {b[0]}",)
+    pieces = [(a[i : i + _PIECE], b[i : i + _PIECE]) for i in range(0, a.size, _PIECE)]
+    count = f"{sum(np.count_nonzero(x != y) for x, y in pieces):,} of {a.size:,} values"
     if a.dtype.kind not in "fiu":
         return (f"{count} differ",)
-    return (f"{count} differ, by {np.abs(a.astype(np.float64) - b.astype(np.float64)).max():.3g} at most",)
+    furthest = max(np.abs(x.astype(np.float64) - y.astype(np.float64)).max() for x, y in pieces)
+    return (f"{count} differ, by {furthest:.3g} at most",)
 
 
 def opsets(one: onnx.ModelProto, two: onnx.ModelProto) -> list[Entry]:

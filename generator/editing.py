@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from generator import weight_files
 from generator.errors import SurgeryError
 from generator.nearest import missing
 from generator.tensors import numpy_dtype, onnx_dtype
@@ -29,6 +30,7 @@ def edited(model: ModelProto, edit: Callable[[ir.Model], None]) -> ModelProto:
 
     inner = ir.from_proto(model)
     edit(inner)
+    weight_files.settle(inner)
     inner.graph.sort()
     return ir.to_proto(inner)
 
@@ -62,8 +64,8 @@ def constant(graph: ir.Graph, name: str, values: NDArray[Any]) -> ir.Value:
     """A new initialiser, named `name` or nearly so."""
     import onnx_ir as ir
 
-    value = ir.val(fresh(graph, name), const_value=ir.tensor(values))
-    value.const_value.name = value.name  # type: ignore[union-attr]
+    chosen = fresh(graph, name)
+    value = ir.val(chosen, const_value=weight_files.held(graph, ir.tensor(values, name=chosen)))
     graph.register_initializer(value)
     return value
 

@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from numpy.typing import NDArray
 
+from generator import weight_files
+from generator import weights as outer
 from generator.errors import CheckpointError, SurgeryError
 from generator.tensors import BATCH, Tensor, from_onnx_dtype
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-#: Above this protobuf itself refuses to write one file.
-PROTOBUF_LIMIT = 2**31 - 2**24
-
 
 def load(path: Path, weights: bool = True) -> ModelProto:
-    """Read a model; without `weights` external data is not followed. Raises CheckpointError where the file is not ONNX."""
+    """Read a model; external data stay where they are (generator/weights.py), and without `weights` are not looked for either.
+
+    Raises CheckpointError where the file is not ONNX, or its external data are missing, cut short or outside its folder.
+    """
     try:
         model = onnx.load(path, load_external_data=False)
         if weights:
-            _load_external(model, path)
+            outer.refer(model, path)
     except CheckpointError:
         raise
     except OSError as error:
@@ -38,17 +40,30 @@ def load(path: Path, weights: bool = True) -> ModelProto:
     return model
 
 
-def _load_external(model: ModelProto, path: Path) -> None:
-    size = sum(int(entry.value) for init in model.graph.initializer for entry in init.external_data if entry.key == "length")
-    if size > PROTOBUF_LIMIT:
-        raise CheckpointError(f"{path}: {size / 2**30:.1f} GiB of weights", "models above 2 GiB are not supported yet")
-    onnx.load_external_data_for_model(model, str(path.parent))
+def save(model: ModelProto, path: Path, limit: int = outer.LIMIT) -> None:
+    """Write a model; weights of `limit` bytes or more go to `<name>.data` beside it. Raises SurgeryError where it is full."""
+    size = outer.total(model)
+    if size and size >= limit:
+        weight_files.write(model, path)
+    else:
+        onnx.save(outer.loaded(model), path)
 
 
-def save(model: ModelProto, path: Path) -> None:
-    """Write a model; weights beyond protobuf's 2 GiB go to `<name>.data` beside it."""
-    large = model.ByteSize() > PROTOBUF_LIMIT
-    onnx.save(model, path, save_as_external_data=large, location=f"{path.name}.data" if large else None)
+def settled(path: Path, limit: int = outer.LIMIT) -> ModelProto:
+    """The model that an exporter wrote, its weights inside or in one file beside it, as for `save`; its other files are removed.
+
+    Raises CheckpointError where they are missing or cut short.
+    """
+    before = outer.files(load(path, weights=False), path)
+    model = load(path)
+    if before or outer.total(model) >= limit:
+        save(model, path, limit)
+        model = load(path)
+    kept = {outer.place(init).path for init in model.graph.initializer if outer.outside(init)}
+    for file in before:
+        if file not in kept:
+            file.unlink()
+    return model
 
 
 def interface(model: ModelProto, named: bool = False) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -89,10 +104,14 @@ def _tensor(value: onnx.ValueInfoProto, named: bool = False) -> Tensor:
 
 
 def checked(model: ModelProto, after: str) -> ModelProto:
-    """The model with shapes inferred and the checker passed. Raises SurgeryError naming what was done before."""
+    """The model with shapes inferred and the checker passed, heavy weights put outside.
+
+    Raises SurgeryError naming what was done before.
+    """
+    model = weight_files.light(model)
     try:
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-        onnx.checker.check_model(inferred)
+        onnx.checker.check_model(outer.skeleton(inferred))
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
         raise SurgeryError(
             f"{after}: the graph is no longer valid: {_named(model) or error}", "this is a mistake in the surgery or its settings"
@@ -118,6 +137,28 @@ def _named(model: ModelProto) -> str:
 
 def session(path: Path, optimise: bool = True, threads: int = 0) -> Any:
     """An ONNX Runtime CPU session; without optimisation it is the oracle that surgery is held against."""
+    options = _options(optimise, threads)
+    if path.with_name(f"{path.name}.data").exists():
+        options.add_session_config_entry(*_MAPPED)
+    return _session(str(path), options, str(path))
+
+
+def session_of(model: ModelProto, threads: int = 0) -> Any:
+    """A session of a graph in memory, not optimised; weights that lie outside are mapped."""
+    options = _options(False, threads)
+    if outer.some(model):
+        options.add_session_config_entry(*_MAPPED)
+        options.add_session_config_entry(*_ROOTED)
+    return _session(outer.rooted(model), options, "the graph")
+
+
+#: Weights are packed anew for speed, a copy of them all, unless this is said (onnxruntime_session_options_config_keys.h).
+_MAPPED = ("session.disable_prepacking", "1")
+#: Where files that a model in memory names are looked for; `weights.rooted` names them from the root on (same header).
+_ROOTED = ("session.model_external_initializers_file_folder_path", "/")
+
+
+def _options(optimise: bool, threads: int) -> Any:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -125,10 +166,16 @@ def session(path: Path, optimise: bool = True, threads: int = 0) -> Any:
     options.intra_op_num_threads = threads
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
+def _session(what: str | bytes, options: Any, where: str) -> Any:
+    import onnxruntime as ort
+
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(what, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise SurgeryError(f"{path}: ONNX Runtime does not load it: {error}", "see the operator it names") from None
+        raise SurgeryError(f"{where}: ONNX Runtime does not load it: {error}", "see the operator it names") from None
 
 
 def run(sess: Any, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

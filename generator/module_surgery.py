@@ -50,9 +50,7 @@ def apply(
     return module, facts
 
 
-def _in_double(
-    each: ModulePass, module: torch.nn.Module, flat: Callable[[torch.nn.Module], Flat], feeds: Arrays
-) -> float | None:
+def _in_double(each: ModulePass, module: torch.nn.Module, flat: Callable[[torch.nn.Module], Flat], feeds: Arrays) -> float | None:
     """How far the pass changes answers in float64; None where the module cannot be copied or does not run in it."""
     double = {name: values.astype(np.float64) if values.dtype.kind == "f" else values for name, values in feeds.items()}
     try:

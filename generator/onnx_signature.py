@@ -19,9 +19,26 @@ from generator.tensors import Tensor, from_onnx_dtype
 _IR_VERSION, _GRAPH, _OPSETS = 1, 7, 8
 # GraphProto
 _INITIALIZER, _INPUT, _OUTPUT = 5, 11, 12
+# TensorProto
+_TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class External:
+    """An initialiser whose numbers lie in another file; `length` is None where it is not said."""
+
+    name: str
+    location: str
+    offset: int = 0
+    length: int | None = None
+
+    @property
+    def end(self) -> int:
+        """Bytes that the file has to have."""
+        return self.offset + (self.length or 0)
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,7 @@ class OnnxFile:
     ir_version: int
     opset: int
     signature: Signature
+    external: tuple[External, ...] = ()
 
 
 def read(path: Path) -> OnnxFile:
@@ -56,7 +74,7 @@ def _model(data: memoryview) -> OnnxFile:
                 graph = value
         if graph is None or not ir_version:
             raise ValueError("no graph")
-        return OnnxFile(ir_version, opset, _graph(data, graph))
+        return OnnxFile(ir_version, opset, *_graph(data, graph))
     finally:
         data.release()
 
@@ -71,16 +89,19 @@ def _opset(data: memoryview, span: Span) -> int:
     return version if domain in ("", "ai.onnx") else 0
 
 
-def _graph(data: memoryview, span: Span) -> Signature:
+def _graph(data: memoryview, span: Span) -> tuple[Signature, tuple[External, ...]]:
     constants: set[str] = set()
+    external: list[External] = []
     found: dict[int, list[tuple[str, int, list[int]]]] = {_INPUT: [], _OUTPUT: []}
     for number, value in fields(data, span):
         if number == _INITIALIZER and isinstance(value, tuple):
-            constants.add(_tensor_name(data, value))
+            name, outside = _initialiser(data, value)
+            constants.add(name)
+            external += [outside] if outside else []
         elif number in found and isinstance(value, tuple):
             found[number].append(_value_info(data, value))
     inputs = [entry for entry in found[_INPUT] if entry[0] not in constants]
-    return Signature(tuple(map(_tensor, inputs)), tuple(map(_tensor, found[_OUTPUT])))
+    return Signature(tuple(map(_tensor, inputs)), tuple(map(_tensor, found[_OUTPUT]))), tuple(external)
 
 
 def _tensor(entry: tuple[str, int, list[int]]) -> Tensor:
@@ -90,9 +111,22 @@ def _tensor(entry: tuple[str, int, list[int]]) -> Tensor:
     return Tensor(name, from_onnx_dtype(dtype), tuple(shape[1:] if batched else shape), batched)
 
 
-def _tensor_name(data: memoryview, span: Span) -> str:
-    """TensorProto.name is field 8; the data before it are stepped over."""
-    return next((_text(data, v) for n, v in fields(data, span) if n == 8 and isinstance(v, tuple)), "")
+def _initialiser(data: memoryview, span: Span) -> tuple[str, External | None]:
+    """TensorProto: its name, and its external_data where data_location says EXTERNAL; the data themselves are stepped over."""
+    name, elsewhere = "", False
+    said: dict[str, str] = {}
+    for number, value in fields(data, span):
+        if number == _TENSOR_NAME and isinstance(value, tuple):
+            name = _text(data, value)
+        elif number == _EXTERNAL_DATA and isinstance(value, tuple):
+            entry = {n: _text(data, v) for n, v in fields(data, value) if isinstance(v, tuple)}
+            said[entry.get(1, "")] = entry.get(2, "")
+        elif number == _DATA_LOCATION:
+            elsewhere = value == 1
+    if not elsewhere:
+        return name, None
+    length = int(said["length"]) if "length" in said else None
+    return name, External(name, said.get("location", ""), int(said.get("offset", 0)), length)
 
 
 def _value_info(data: memoryview, span: Span) -> tuple[str, int, list[int]]:

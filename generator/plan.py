@@ -23,7 +23,8 @@ _PACKAGE = Path(generator.__file__).parent
 _EXPORT = (
     ("onnx",),
     (
-        "export.py", "rows.py", "flatten.py", "inputs.py", "module_surgery.py", "user_code.py", "graph.py", "worker.py",
+        "export.py", "exporters.py", "export_proof.py", "export_reasons.py", "frozen.py", "places.py", "rows.py", "flatten.py",
+        "inputs.py", "module_surgery.py", "user_code.py", "graph.py", "weights.py", "weight_files.py", "worker.py",
         "frontends/__init__.py", "module_passes/__init__.py",
     ),
 )  # fmt: skip
@@ -34,6 +35,8 @@ _SURGERY = (
         "scalars.py",
         "builder.py",
         "graph.py",
+        "weights.py",
+        "weight_files.py",
         "picture.py",
         "passes/image_input.py",
         "passes/fold_constants.py",
@@ -49,7 +52,7 @@ _PASSES = (
     ("onnx", "onnx-ir", "onnxscript", "onnx-graphsurgeon", "onnxruntime", "numpy"),
     (
         "surgery.py", "proof.py", "change.py", "editing.py", "matching.py", "rewrites.py", "nearest.py", "user_code.py",
-        "graph.py", "builder.py", "compare.py", "passes/__init__.py", "tensors.py",
+        "graph.py", "weights.py", "weight_files.py", "builder.py", "compare.py", "passes/__init__.py", "tensors.py",
     ),
 )  # fmt: skip
 _REPOSITORY = (
@@ -92,6 +95,7 @@ def steps(pipeline: Pipeline) -> tuple[Step, ...]:
     edited = _edited(pipeline, made)
     cut = Step(name, "surgery", {
         **{step.name: step.key for step in edited or [made]},
+        "external data from": f"{spec.external_data_from} MiB",
         **_said("head", pipeline.head and pipeline.head.model_dump(mode="json"), pipeline.head.files() if pipeline.head else ()),
         **{f"file {path.name}": file_digest(path) for path in (pipeline.head.files() if pipeline.head else ())},
         **_said("nms", spec.nms and spec.nms.model_dump(mode="json")),
@@ -123,6 +127,7 @@ def export_step(pipeline: Pipeline) -> Step:
     files = checkpoint.files()
     return Step(spec.name, "export", {
         "opset": str(spec.opset),
+        "external data from": f"{spec.external_data_from} MiB",
         **_said("checkpoint", checkpoint.model_dump(mode="json"), files),
         **{f"file {path.name}": file_digest(path) for path in _data(files)},
         "sources": _sources(_EXPORT[1], [checkpoint, *checkpoint.plugins()], [p for p in files if p.suffix == ".py"]),
@@ -137,6 +142,7 @@ def _edited(pipeline: Pipeline, made: Step) -> list[Step]:
     files = [path for step in passes for path in step.files()]
     parts = {
         "export": made.key,
+        "external data from": f"{pipeline.spec.external_data_from} MiB",
         **_said("surgery", [step.model_dump(mode="json") for step in passes], files),
         **_said("bounds", [bounds.absolute, bounds.relative]),
         **{f"file {path.name}": file_digest(path) for path in _data(files)},

@@ -7,9 +7,7 @@ ONNX Runtime's own. What cannot be compared is said to be unchecked, with the re
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,14 +207,12 @@ def _is_float(values: NDArray[Any]) -> bool:
 
 
 def _session(model: ModelProto) -> Any:
-    with tempfile.TemporaryDirectory(prefix="triton-repo-") as scratch:
-        graph.save(model, path := Path(scratch) / "model.onnx")
-        try:
-            return graph.session(path, optimise=False)
-        except SurgeryError as error:
-            custom = _custom(model)
-            reason = f"ONNX Runtime has no {custom}" if custom else _line(error.message.partition(": ")[2])
-            raise UncheckedError(reason) from None
+    try:
+        return graph.session_of(model)
+    except SurgeryError as error:
+        custom = _custom(model)
+        reason = f"ONNX Runtime has no {custom}" if custom else _line(error.message.partition(": ")[2])
+        raise UncheckedError(reason) from None
 
 
 def _loaded(step: Pass, model: ModelProto) -> Any:

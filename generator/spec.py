@@ -111,6 +111,12 @@ class Spec(Model):
         Annotated[Postprocess, Choice("generator.postprocessing")] | None,
         Field(description="From the model's outputs to the answer."),
     ] = None
+    external_data_from: Annotated[
+        int,
+        Field(
+            ge=0, le=1900, description="From so many MiB of weights on they lie in `model.onnx.data` beside the graph; 0: always."
+        ),
+    ] = 1024
     serving: Serving = Serving()
     config: Annotated[Config, Field(description="Any other field of config.pbtxt, for each model.")] = Config()
     verify: Verify = Verify()

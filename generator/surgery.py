@@ -39,7 +39,7 @@ def edit(pipeline: Pipeline, exported: Path, edited: Path) -> dict[str, str]:
     inputs, outputs = interface(model)
     _same("the inputs after surgery", inputs, pipeline.operated.inputs)
     _same("the outputs after surgery", outputs, pipeline.operated.outputs)
-    save(model, edited)
+    save(model, edited, pipeline.spec.external_data_from * 2**20)
     return facts
 
 
@@ -58,7 +58,7 @@ def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
     inputs, outputs = interface(model)
     _same("the final graph's inputs", inputs, pipeline.model.inputs)
     _same("the final graph's outputs", outputs, pipeline.model.outputs)
-    save(model, final)
+    save(model, final, pipeline.spec.external_data_from * 2**20)
 
 
 def recent(pipeline: Pipeline, model: ModelProto) -> ModelProto:

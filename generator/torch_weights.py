@@ -169,6 +169,8 @@ def at(path: Path, loaded: Any, key: str) -> Any:
 
 
 def _where(found: Mapping[str, State], verb: str) -> str:
+    if "" in found:
+        return "remove checkpoint.key: the file itself is a state dict"
     named = [f"`key: {key}` ({'EMA, ' if is_ema(key) else ''}{len(state)} tensors)" for key, state in found.items() if key]
     return f"{verb} {', '.join(named)}" if named else f"{verb} checkpoint.key"
 
@@ -213,7 +215,14 @@ def fit(path: Path, module: torch.nn.Module, state: State) -> None:
     ]
     if found:
         raise CheckpointError(f"{path}: does not fit the module: {'; '.join(found)}", _remedy(own, state))
-    module.load_state_dict({**{name: state[there] for name, there in tied.items()}, **state})
+    filled = {**{name: state[there] for name, there in tied.items()}, **state}
+    module.load_state_dict(filled, assign=_as_they_are(own, filled))
+
+
+def _as_they_are(own: State, state: State) -> bool:
+    """May the module hold the file's own tensors, mapped, not copies? Where its types are those and none of its own is shared."""
+    alone = [tensor.data_ptr() for tensor in own.values() if tensor.numel()]
+    return len(set(alone)) == len(alone) and all(state[name].dtype == tensor.dtype for name, tensor in own.items())
 
 
 def _tied(own: State, state: State) -> dict[str, str]:

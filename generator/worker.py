@@ -42,7 +42,7 @@ def _export(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
 
     output, checkpoint = Path(task["output"]), pipeline.spec.checkpoint
     said = checkpoint.export(pipeline.spec.opset, output)
-    model = graph.checked(graph.load(output), "export")
+    model = graph.checked(graph.settled(output, pipeline.spec.external_data_from * 2**20), "export")
     opset = next(o.version for o in model.opset_import if not o.domain)
     head = checkpoint.head() if pipeline.stated is None else None
     return {

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from generator.errors import CheckpointError
 from generator.fields import SpecFile
 from generator.frontends import Arrays, Frontend, Interface
 from generator.tensors import Tensor
@@ -23,15 +22,10 @@ class Onnx(Frontend):
 
     def files(self) -> list[Path]:
         """The file and the external data that it names."""
+        from generator import weights
         from generator.graph import load
 
-        names = {
-            entry.value
-            for init in load(self.file, weights=False).graph.initializer
-            for entry in init.external_data
-            if entry.key == "location"
-        }
-        return [self.file, *(self._beside(name) for name in sorted(names))]
+        return [self.file, *weights.files(load(self.file, weights=False), self.file)]
 
     def interface(self) -> Interface:
         """Inputs and outputs from the graph."""
@@ -44,16 +38,20 @@ class Onnx(Frontend):
         """From the graph, shapes inferred."""
         from generator.graph import inner, load
 
-        return inner(load(self.file, weights=False))
+        return inner(load(self.file))
 
     def onnx_file(self) -> Path | None:
         """The file itself."""
         return self.file
 
     def export(self, opset: int, path: Path) -> dict[str, str]:
-        """Copied, with its external data."""
-        for file in self.files():
-            shutil.copyfile(file, path if file == self.file else path.parent / file.name)
+        """Copied; external data, however many files and folders they lie in, into one file."""
+        from generator.graph import load, save
+
+        if len(self.files()) > 1:
+            save(load(self.file), path)
+        else:
+            shutil.copyfile(self.file, path)
         return {"exporter": "none, the checkpoint is ONNX"}
 
     def answer(self, feeds: Arrays) -> tuple[Arrays, str]:
@@ -61,11 +59,3 @@ class Onnx(Frontend):
         from generator import graph
 
         return graph.run(graph.session(self.file, optimise=False), feeds), "onnxruntime, not optimised"
-
-    def _beside(self, name: str) -> Path:
-        path = (self.file.parent / name).resolve()
-        if self.file.parent.resolve() not in path.parents:
-            raise CheckpointError(f"{self.file}: its external data lies outside its folder: {name}", "move it beside the model")
-        if not path.is_file():
-            raise CheckpointError(f"{self.file}: its external data {name} is missing", "copy it beside the model")
-        return path

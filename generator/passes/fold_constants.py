@@ -19,9 +19,14 @@ class FoldConstants(Pass):
 
     def run(self, model: ModelProto) -> ModelProto:
         """The same function in fewer nodes."""
+        import onnx_ir as ir
         import onnxscript.optimizer
 
-        version = model.ir_version
-        folded: ModelProto = onnxscript.optimizer.optimize(model)
-        folded.ir_version = version
-        return folded
+        from generator import weight_files
+
+        inner = ir.from_proto(model)
+        version = inner.ir_version
+        onnxscript.optimizer.optimize(inner)
+        weight_files.settle(inner)
+        inner.ir_version = version
+        return ir.to_proto(inner)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from generator.errors import CheckpointError
 from generator.model_config import data_type
 from generator.model_files import onnx, path_of
+from generator.onnx_signature import External
 from generator.rules import Model, Problem, World, listed, rule, tensors
 from generator.tensors import Tensor, config_dtype
 
@@ -45,6 +47,34 @@ def file(model: Model, world: World) -> Iterator[Problem]:
             yield Problem(
                 "", f"{path_of(model.config, model.files, version)}", "an ONNX model", f"{error.message}; {error.remedy}"
             )
+
+
+@rule("onnx/external_data", source="onnxruntime, core/framework/tensorprotoutils.cc, GetExtDataFromTensorProto")
+def external_data(model: Model, world: World) -> Iterator[Problem]:
+    """Weights that lie outside the ONNX file are in files beside it or below, and these are long enough."""
+    for version in model.served:
+        try:
+            found = onnx(model.config, model.files, version)
+        except CheckpointError:
+            continue
+        for name in dict.fromkeys(outer.location for outer in found.external) if found else ():
+            last = max((outer for outer in found.external if outer.location == name), key=lambda outer: outer.end)
+            yield from _outer(model, version, last)
+
+
+def _outer(model: Model, version: int, last: External) -> Iterator[Problem]:
+    """One file, held against the tensor that ends last in it."""
+    own = path_of(model.config, model.files, version)
+    folder = next(posixpath.dirname(name) for name, path in model.files.items() if path == own)
+    name = posixpath.normpath(posixpath.join(folder, last.location))
+    if not last.location or posixpath.isabs(last.location) or not name.startswith(f"{folder}/"):
+        what = f"{version}: tensor {last.name} lies in {last.location!r}"
+        yield Problem("", what, "a file in the folder of the ONNX file", "put it there, and name it without `..`")
+    elif name not in model.files:
+        yield Problem("", f"no file {name}", f"the external data of version {version}, tensor {last.name}", "copy it there")
+    elif (path := model.files[name]) is not None and (size := path.stat().st_size) < last.end:
+        found = f"{name} of {size} bytes"
+        yield Problem("", found, f"at least {last.end}, where tensor {last.name} ends", "copy it again, it is cut short")
 
 
 @rule("onnx/names", source=f"{_BACKEND}, ValidateInputs and ValidateOutputs")
