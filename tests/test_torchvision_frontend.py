@@ -15,10 +15,12 @@ import pytest
 import torch
 import yaml
 
-from generator import compare, graph, lock, pbtxt
+from generator import compare, graph, pbtxt
 from generator.cli import run
 from generator.errors import CheckpointError
 from generator.frontends.torchvision import Torchvision
+from generator.preprocess_hint import parsed
+from generator.preprocessing.torchvision_classification import TorchvisionClassification as Preset
 from generator.spec import Bounds
 
 torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")
@@ -83,8 +85,6 @@ def test_a_classifier_by_its_name(tmp_path: Path) -> None:
         wanted = model(x).detach().numpy()
         np.testing.assert_allclose(graph.run(session, {"image": x.numpy()})["logits"], wanted, rtol=1e-4, atol=1e-5)
     assert np.ptp(wanted, axis=0).max() > 1e-2
-    facts = lock.read(tmp_path / "repo")["net"].facts
-    assert facts["preprocess"] == "{kind: torchvision_classification}"
 
 
 def test_segmentation_of_any_size_and_its_auxiliary_part(tmp_path: Path) -> None:
@@ -213,6 +213,17 @@ def test_a_detector_of_no_fixed_size_is_refused(tmp_path: Path) -> None:
     one = frontend(tmp_path, state, name, inputs={"image": ["batch", 3, "height", "width"]})
     with pytest.raises(CheckpointError, match=r"is a detector: .*; expected one of a fixed size"):
         one.module()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "inception_v3", "maxvit_t", "swin_v2_t"])
+def test_the_table_says_torchvisions_own_transform(tmp_path: Path, name: str) -> None:
+    """Held against the library: the table is read without it."""
+    said = parsed(frontend(tmp_path, {}, name).preprocessing())
+    transform = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    assert isinstance(said, Preset)
+    assert [said.resize] == transform.resize_size
+    assert {"cubic": "bicubic", "linear": "bilinear"}[said.interpolation] == transform.interpolation.value
+    assert (list(said.mean), list(said.std)) == (transform.mean, transform.std)
 
 
 @pytest.mark.parametrize(
