@@ -31,7 +31,8 @@ def timm_models() -> Iterator[tuple[str, dict[str, Any]]]:
     for name in dict.fromkeys([*timm.list_models(), *timm.list_pretrained()]):
         config = timm.get_pretrained_cfg(name).to_dict()
         channels, height, width = config["input_size"]
-        if (channels, height) == (3, width) and config["crop_mode"] == "center" and config["interpolation"] in _RESAMPLED:
+        middle = config["crop_mode"] == "center" and config["crop_pct"] <= 1
+        if (channels, height) == (3, width) and middle and config["interpolation"] in _RESAMPLED:
             own = {"crop_pct": config["crop_pct"], **_look(config["interpolation"], config["mean"], config["std"])}
             yield name, _said(Timm(), own)
 
