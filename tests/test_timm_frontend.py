@@ -6,6 +6,7 @@ timm is an extra. To run these: an environment with timm beside torch (and torch
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 from pathlib import Path
@@ -95,10 +96,8 @@ def test_the_moving_average_beside_the_weights_is_chosen_by_its_key(tmp_path: Pa
 
 
 def test_safetensors(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     model, x = made(), pictures(1, 160, 160)
-    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    importlib.import_module("safetensors.torch").save_file(model.state_dict(), tmp_path / "w.safetensors")
     one = frontend(tmp_path, {}, weights="w.safetensors")
     assert torch.equal(one.module()(x), model(x))
     (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-100])
