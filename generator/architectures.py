@@ -52,9 +52,15 @@ def fingerprint(shapes: Shapes) -> str:
 
 
 def classes(shapes: Shapes) -> int:
-    """Rows of the last layer of a classifier; 0 where there is none, or several differ."""
-    found = {shape[0] for name, shape in shapes.items() if _CLASSIFIER.fullmatch(name) and shape}
-    return found.pop() if len(found) == 1 else 0
+    """Rows of the last layer of a classifier (`classifier.6` comes after `classifier.3`); 0 where several differ."""
+    found = {name: shape[0] for name, shape in shapes.items() if _CLASSIFIER.fullmatch(name) and len(shape) in (1, 2, 4)}
+    last = max((_number(name) for name in found), default=-1)
+    rows = {count for name, count in found.items() if _number(name) == last}
+    return rows.pop() if len(rows) == 1 else 0
+
+
+def _number(name: str) -> int:
+    return max((int(part) for part in name.split(".") if part.isdigit()), default=0)
 
 
 @functools.cache

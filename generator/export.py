@@ -6,55 +6,42 @@ example and held against the module, so that an axis or a branch that was frozen
 
 from __future__ import annotations
 
-import io
-import logging
-import re
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from generator import inputs
 from generator.errors import ExportError
+from generator.export_proof import FrozenError, difference, finished, lengths, proven
+from generator.export_reasons import by_value, operator, reason, where
+from generator.exporters import ATTEMPTS, Work, dims, quietly, shapes
 from generator.frontends import Arrays
-from generator.inputs import Axis, Input, samples, sizes
-from generator.rows import aligned
-from generator.tensors import BATCH
 
 if TYPE_CHECKING:
     import torch
 
     from generator.flatten import Flat
+    from generator.places import Place
     from generator.torch_frontend import TorchFrontend
 
-#: What an exporter says of control flow that depends on values: tracing would freeze one branch.
-_DATA_DEPENDENT = re.compile(r"data-dependent|GuardOnDataDependent|[Dd]ynamic control flow|DYNAMIC_CONTROL_FLOW")
-#: How far a graph may be from its module and still be the same one: this finds frozen axes and branches, the ladder measures.
-_SAME = 1e-2
+#: Values of the largest sample at the ends of ranges; larger ones are left to the server.
+_LARGEST = 2**21
 
 
 @dataclass(frozen=True)
-class Work:
-    """One export: the module, what it is called with, and what it answers at every size that is tried."""
+class Refusal:
+    """An exporter that was tried, and why it is not the one."""
 
-    flat: Flat
-    module: torch.nn.Module
-    inputs: Mapping[str, Input]
-    axes: Mapping[str, Axis]
-    feeds: Sequence[Arrays]
-    answers: Sequence[Arrays]
-    opset: int
-    unordered: Sequence[Sequence[str]]
-    translations: Mapping[Any, Any]
+    name: str
+    error: Exception
 
-    @property
-    def outputs(self) -> list[str]:
-        """Names, in order."""
-        return list(self.answers[0])
+    def __str__(self) -> str:
+        return f"{self.name}: {reason(self.error)}"
 
 
 def export(frontend: TorchFrontend, opset: int, path: Path) -> dict[str, str]:
@@ -72,24 +59,36 @@ def export(frontend: TorchFrontend, opset: int, path: Path) -> dict[str, str]:
 
         module, facts = apply(frontend.module_passes, module, frontend.flat, work.feeds[0])
         work = _work(frontend, module, opset)
-    reasons: list[str] = []
-    for name, attempt in _attempts(frontend.exporter, module):
-        if name == "trace" and frontend.exporter == "auto" and _DATA_DEPENDENT.search(" ".join(reasons)):
-            reasons.append("trace: left out, it would freeze one branch of what depends on values")
-            continue
+    refused: list[Refusal] = []
+    for name in _names(frontend.exporter, module):
         try:
             with _apart(path) as made:
-                _quietly(attempt, work, made)
-                _finished(work, made)
-                _proven(work, made)
+                how = _attempt(name, work, made, careful=frontend.exporter == "auto")
         except Exception as error:
-            reasons.append(f"{name}: {reason(error)}")
+            refused.append(Refusal(name, error))
         else:
-            return {"exporter": name + (f" (refused before: {'; '.join(reasons)})" if reasons else ""), **facts}
-    raise ExportError(
-        f"torch cannot export this module; {'; '.join(reasons)}",
-        "rewrite that operation, translate it (`translations:`), or export to ONNX yourself; docs/export.md",
-    )
+            return {"exporter": how + _before(refused), **_frozen(work), **facts}
+    raise _cannot(work, refused)
+
+
+def _names(exporter: str, module: torch.nn.Module) -> list[str]:
+    """The exporters to try. A module that is scripted already is none for dynamo, and holds nothing to trace."""
+    import torch
+
+    if exporter != "auto":
+        return [exporter]
+    return ["script"] if isinstance(module, torch.jit.ScriptModule) else list(ATTEMPTS)
+
+
+def _attempt(name: str, work: Work, path: Path, careful: bool) -> str:
+    """How it was made. A trace that froze something is taken only where the spec asks for a trace."""
+    work.frozen.clear()
+    how = quietly(ATTEMPTS[name], work, path)
+    if work.frozen and careful:
+        raise ExportError(f"left out, it would freeze what depends on values ({next(iter(work.frozen))})")
+    finished(work, path)
+    proven(work, path)
+    return how
 
 
 @contextmanager
@@ -101,42 +100,95 @@ def _apart(path: Path) -> Iterator[Path]:
             file.replace(path.parent / file.name)
 
 
+def _before(refused: Sequence[Refusal]) -> str:
+    return f" (refused before: {'; '.join(map(str, refused))})" if refused else ""
+
+
+def _frozen(work: Work) -> dict[str, str]:
+    """Only where the spec asks for a trace."""
+    return {"frozen as for the example": "; ".join(map(str, work.frozen))} if work.frozen else {}
+
+
 def _work(frontend: TorchFrontend, module: torch.nn.Module, opset: int) -> Work:
+    flat, taken, axes = frontend.flat(module), frontend.taken(), frontend.ranges()
+    sizes = inputs.sizes(taken, axes)
+    feeds = inputs.samples(taken, axes)
+    random = np.random.default_rng(1)
+    for size in inputs.ends(taken, axes):
+        if sum(int(np.prod(one.sized(size))) for one in taken.values()) <= _LARGEST:
+            sizes.append(size)
+            feeds.append({name: one.values(random, size) for name, one in taken.items()})
+    answers = [_example(flat, feeds[0])]
+    answers += [_other(flat, taken, one, size, sizes[0]) for one, size in zip(feeds[1:], sizes[1:], strict=False)]
+    return Work(
+        flat, flat.bare(feeds[0]), taken, axes, sizes[: len(feeds)], feeds, answers, opset,
+        _translations(frontend), frontend.unordered(),
+    )  # fmt: skip
+
+
+def _translations(frontend: TorchFrontend) -> Mapping[object, object]:
     from generator import user_code
 
-    flat, taken = frontend.flat(module), frontend.taken()
-    feeds = samples(taken, frontend.ranges())
-    answers = [flat.run(feeds[0])]
-    answers += [_other(flat, one, size) for one, size in zip(feeds[1:], sizes(taken, frontend.ranges())[1:], strict=False)]
-    table = user_code.call(frontend.translations) if frontend.translations else {}
-    module = flat.bare(feeds[0])
-    return Work(flat, module, taken, frontend.ranges(), feeds, answers, opset, frontend.unordered(), table)
+    table = user_code.call(frontend.translations, error=ExportError) if frontend.translations else {}
+    if not isinstance(table, Mapping):
+        raise ExportError(
+            f"{frontend.translations} returns {type(table).__name__}, expected a dictionary {{operator: its translation}}",
+            "docs/export.md shows one",
+        )
+    return {**frontend.operators(), **table}
 
 
-def _other(flat: Flat, feeds: Arrays, size: Mapping[str, int]) -> Arrays:
+def _example(flat: Flat, feeds: Arrays) -> Arrays:
+    """The module's answer, which must be the same when it is asked again."""
+    answer = flat.run(feeds)
+    if problem := difference(answer, flat.run(feeds)):
+        raise ExportError(
+            f"asked the same twice, the module {problem.replace('the module gives', 'and before')}",
+            "put it into eval mode, take random numbers out, and make state an input and an output",
+        )
+    return answer
+
+
+def _other(
+    flat: Flat, taken: Mapping[str, inputs.Input], feeds: Arrays, size: Mapping[str, int], first: Mapping[str, int]
+) -> Arrays:
     try:
         return flat.run(feeds)
     except ExportError as error:
-        said = ", ".join(f"{name} {length}" for name, length in size.items())
+        guilty = {name: length for name, length in size.items() if length != first[name]}
+        alone = {name: length for name, length in guilty.items() if not _takes(flat, taken, {**first, name: length})}
         raise ExportError(
-            f"the module takes its example, but not {said}: {error.message}",
-            "say what it takes under checkpoint.axes (`height: {min: 64, max: 512, multiple_of: 32}`), or write a number there",
+            f"the module takes {lengths(first)}, but not {lengths(alone or guilty)}: {error.message}",
+            "say what it takes under checkpoint.axes (`height: {min: 64, max: 512, multiple_of: 32}`), make that axis a number, "
+            "or give axes that are always equal one name",
         ) from None
 
 
+def _takes(flat: Flat, taken: Mapping[str, inputs.Input], size: Mapping[str, int]) -> bool:
+    random = np.random.default_rng(0)
+    try:
+        flat.run({name: one.values(random, size) for name, one in taken.items()})
+    except ExportError:
+        return False
+    return True
+
+
 def _as_said(frontend: TorchFrontend, work: Work) -> None:
-    """Shapes that the spec says of outputs."""
+    """Types and shapes that the spec says of outputs."""
+    from generator.tensors import numpy_dtype
+
     said = frontend.outputs if isinstance(frontend.outputs, dict) else {}
-    for feeds, answer, size in zip(work.feeds, work.answers, sizes(work.inputs, work.axes), strict=False):
-        found = {name: list(answer[name].shape) for name in said}
-        fits = all(_fits(one.shape, found[name], size) for name, one in said.items())
-        if not fits:
-            given = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
-            told = ", ".join(f"{name} {list(one.shape)}" for name, one in said.items())
-            raise ExportError(
-                f"for {given} the module returns {', '.join(f'{n} {s}' for n, s in found.items())}, the spec says {told}",
-                "correct checkpoint.outputs",
-            )
+    for feeds, answer, size in zip(work.feeds, work.answers, work.sizes, strict=True):
+        found = {name: answer[name] for name in said}
+        if all(
+            values.dtype == numpy_dtype(said[name].dtype) and _fits(said[name].shape, values.shape, size)
+            for name, values in found.items()
+        ):
+            continue
+        given = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
+        told = ", ".join(f"{name} {numpy_dtype(one.dtype)}{list(one.shape)}" for name, one in said.items())
+        gives = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in found.items())
+        raise ExportError(f"for {given} the module returns {gives}, the spec says {told}", "correct checkpoint.outputs")
 
 
 def _fits(said: Sequence[int | str], found: Sequence[int], size: Mapping[str, int]) -> bool:
@@ -145,209 +197,54 @@ def _fits(said: Sequence[int | str], found: Sequence[int], size: Mapping[str, in
     return len(said) == len(found) and wanted == list(found)
 
 
-def _attempts(exporter: str, module: torch.nn.Module) -> list[tuple[str, Callable[[Work, Path], None]]]:
-    import torch
-
-    known: list[tuple[str, Callable[[Work, Path], None]]] = [("dynamo", _dynamo), ("script", _script), ("trace", _trace)]
-    if exporter == "auto" and isinstance(module, torch.jit.ScriptModule):
-        return known[1:2]  # it is scripted already: dynamo does not take it, and there is nothing to trace
-    return known if exporter == "auto" else [each for each in known if each[0] == exporter]
-
-
-def _dynamo(work: Work, path: Path) -> None:
-    import torch
-
-    if isinstance(work.flat.inner, torch.jit.ScriptModule):
-        raise ExportError("the module is TorchScript, which it does not take")
-    try:
-        _dynamo_with(work, path, _dims(work))
-    except Exception as error:
-        if not re.search(r"[Cc]onstraint|[Ss]pecializ|Suggested fixes", str(error)):
-            raise
-        _dynamo_with(work, path, [dict.fromkeys(axes, torch.export.Dim.AUTO) for axes in _dims(work)])
+def _cannot(work: Work, refused: Sequence[Refusal]) -> ExportError:
+    """Why, and what to do: control flow, a frozen axis, an operator, or something else."""
+    if value := next((r for r in refused if by_value(r.error)), None):
+        others = "".join(f"; {each}" for each in refused if not by_value(each.error))
+        said = f"what the module does depends on values of its inputs, which {value.name} cannot keep"
+        return ExportError(
+            f"{_before_colon(where(value.error))}{said}{others}",
+            "write it with torch.cond or torch.where, or so that torch.jit.script takes it (docs/export.md)",
+        )
+    all_of = "; ".join(map(str, refused))
+    if frozen := next((r.error for r in refused if isinstance(r.error, FrozenError)), None):
+        return ExportError(
+            f"{_axes(work, frozen)}; {all_of}",
+            "take that size from the tensor's shape there, or make the axis a number in checkpoint.inputs",
+        )
+    missing = next((name for r in refused if (name := operator(r.error))), "")
+    what = f"torch cannot export this module{_operator(work, missing)}; {all_of}"
+    return ExportError(what, "rewrite that operation, translate it (`translations:`, docs/export.md), or export to ONNX yourself")
 
 
-def _dynamo_with(work: Work, path: Path, dims: Sequence[Mapping[int, Any]]) -> None:
-    import torch
-
-    shapes = tuple(dict(axes) for axes in dims)
-    torch.onnx.export(
-        work.module,
-        work.flat.tensors(work.feeds[0]),
-        str(path),
-        input_names=list(work.inputs),
-        output_names=work.outputs,
-        opset_version=work.opset,
-        dynamo=True,
-        external_data=True,  # weights are written one by one; `settled` takes those of small models in again
-        dynamic_shapes=(shapes,) if work.module is work.flat else shapes,
-        custom_translation_table={key: value for key, value in work.translations.items() if not isinstance(key, str)},
-    )
+def _before_colon(place: Place | None) -> str:
+    return f"{place}: " if place else ""
 
 
-def _dims(work: Work) -> list[dict[int, Any]]:
-    """For each input the axes that are free, as torch.export says them; one `Dim` a name."""
-    import torch
-
-    known: dict[str, Any] = {}
-    for one in work.inputs.values():
-        for name in one.names:
-            known.setdefault(name, _dim(torch.export.Dim, name, work.axes.get(name, Axis())))
-    return [{index: known[dim] for index, dim in enumerate(one.shape) if isinstance(dim, str)} for one in work.inputs.values()]
+def _at(place: Place | None) -> str:
+    return f" at {place}" if place else ""
 
 
-def _dim(make: Any, name: str, axis: Axis) -> Any:
-    step = axis.multiple_of
-    longest = {"max": axis.max // step} if axis.max else {"max": 1024} if name == BATCH else {}
-    if step == 1:
-        return make(name, min=axis.min, **longest)
-    return step * make(f"_{name}", min=-(-axis.min // step), **longest)
+def _axes(work: Work, error: FrozenError) -> str:
+    """Which axes are frozen, and by whose line, as torch.export tells it."""
+    from generator.frozen import fixed_axes
+
+    found = fixed_axes(work.module, work.example, shapes(work, dims(work)), _stand(work))
+    known = [str(each) for each in found if each.axis in error.axes]
+    return "; ".join(known) or f"axis {', '.join(error.axes)} is not free in what torch exports"
 
 
-def _script(work: Work, path: Path) -> None:
-    import torch
-
-    inner = work.flat.inner
-    scripted = inner if isinstance(inner, torch.jit.ScriptModule) else torch.jit.script(inner)
-    from generator.flatten import Flat
-
-    flat = Flat(scripted, list(work.inputs), work.flat.wanted)
-    # traced around what is scripted: its control flow stays, and results in dictionaries come out as tensors
-    traced = torch.jit.trace(flat, work.flat.tensors(work.feeds[0]), check_trace=False)  # type: ignore[no-untyped-call]
-    _torchscript(work, path, traced)
-
-
-def _trace(work: Work, path: Path) -> None:
-    _torchscript(work, path, work.module)
-
-
-def _torchscript(work: Work, path: Path, module: torch.nn.Module) -> None:
-    import torch
-
-    axes = {name: {i: dim for i, dim in enumerate(one.shape) if isinstance(dim, str)} for name, one in work.inputs.items()}
-    axes |= {
-        name: {i: f"{name}_{i}" for i in range(work.answers[0][name].ndim) if _varies(work, name, i)} for name in work.outputs
+def _stand(work: Work) -> dict[str, tuple[int, list[int]]]:
+    """Each free axis: its length in the example, and the dimensions of inputs where it stands."""
+    places = {
+        name: [i for one in work.inputs.values() for i, dim in enumerate(one.shape) if dim == name] for name in work.sizes[0]
     }
-    registry: Any = torch.onnx
-    for operator, symbolic in work.translations.items():
-        if isinstance(operator, str):
-            registry.register_custom_op_symbolic(operator, symbolic, work.opset)
-    torch.onnx.export(
-        module,
-        work.flat.tensors(work.feeds[0]),
-        str(path),
-        input_names=list(work.inputs),
-        output_names=work.outputs,
-        opset_version=work.opset,
-        dynamo=False,
-        dynamic_axes={name: free for name, free in axes.items() if free},
-    )
+    return {name: (length, places[name]) for name, length in work.sizes[0].items()}
 
 
-def _quietly(attempt: Callable[[Work, Path], None], work: Work, path: Path) -> None:
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        attempt(work, path)
+def _operator(work: Work, name: str) -> str:
+    from generator.frozen import user_of
 
-
-def _finished(work: Work, path: Path) -> None:
-    """Stack traces hold paths of this machine; what is built must not depend on where. Free axes get the names of the spec."""
-    from generator.graph import save, settled
-
-    model = settled(path)
-    holders: tuple[Any, ...] = (
-        *model.graph.node,
-        *model.graph.value_info,
-        *model.graph.input,
-        *model.graph.output,
-        model.graph,
-        model,
-    )
-    for holder in holders:
-        kept = [entry for entry in holder.metadata_props if "/" not in entry.value]
-        del holder.metadata_props[:]
-        holder.metadata_props.extend(kept)
-    for node in model.graph.node:
-        node.doc_string = ""
-    for value in model.graph.input:
-        for dim, name in zip(value.type.tensor_type.shape.dim, work.inputs[value.name].shape, strict=True):
-            if isinstance(name, str) and not dim.HasField("dim_value"):
-                dim.dim_param = name
-    for value in model.graph.output:
-        for index, dim in enumerate(value.type.tensor_type.shape.dim):
-            if not dim.HasField("dim_value") or _varies(work, value.name, index):  # exporters may take the example's for fixed
-                dim.dim_param = _axis(work, value.name, index)
-    kept = [value for value in model.graph.value_info if not _doubtful(work, value)]
-    del model.graph.value_info[:]
-    model.graph.value_info.extend(kept)
-    save(model, path)
-
-
-def _doubtful(work: Work, value: Any) -> bool:
-    """Does it fix a dimension at the example's length of a free axis? Shape inference would take it for true."""
-    free = set(sizes(work.inputs, work.axes)[0].values())
-    return any(dim.dim_value in free for dim in value.type.tensor_type.shape.dim)
-
-
-def _axis(work: Work, output: str, index: int) -> str:
-    """The name of an output's free axis: that of the input's axis which is as long in every sample, the batch first."""
-    found = [answer[output].shape[index] for answer in work.answers]
-    lengths = sizes(work.inputs, work.axes)
-    names = [BATCH, *(name for name in lengths[0] if name != BATCH)] if index == 0 else list(lengths[0])
-    varied = [name for name in names if name in lengths[0] and len({each[name] for each in lengths}) > 1]
-    return next((name for name in varied if [each[name] for each in lengths] == found), f"{output}_{index}")
-
-
-def _varies(work: Work, output: str, index: int) -> bool:
-    return len({answer[output].shape[index] for answer in work.answers}) > 1
-
-
-def _proven(work: Work, path: Path) -> None:
-    """The graph at every size against the module. Raises ExportError that names the axis that was frozen."""
-    from generator import graph
-
-    session = graph.session(path, optimise=False)
-    taken = {value.name for value in session.get_inputs()}
-    if missing := [name for name in work.inputs if name not in taken]:
-        raise ExportError(f"the graph does not take {', '.join(missing)}: the result does not depend on it")
-    lengths = sizes(work.inputs, work.axes)
-    for feeds, wanted, size in zip(work.feeds, work.answers, lengths, strict=False):
-        other = ", ".join(f"{name} {n}" for name, n in size.items() if n != lengths[0][name])
-        said = f"made with {', '.join(f'{name} {n}' for name, n in lengths[0].items())}, it" if other else "it"
-        try:
-            found = graph.run(session, feeds)
-        except Exception as error:
-            raise ExportError(f"{said} does not run with {other or 'its example'}: {reason(error)}") from None
-        if problem := _differs(wanted, aligned(wanted, found, work.unordered)):
-            raise ExportError(f"{said} answers wrongly with {other or 'its example'}: {problem}")
-
-
-def _differs(wanted: Arrays, found: Arrays) -> str:
-    for name, values in wanted.items():
-        other = found[name]
-        if other.shape != values.shape:
-            return f"{name} has shape {list(other.shape)}, the module gives {list(values.shape)}"
-        if values.dtype.kind != "f":
-            if (wrong := int((other != values).sum())) > _SAME * values.size:
-                return f"{wrong} of {values.size} values of {name} differ"
-            continue
-        scale = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
-        if not np.allclose(other, values, rtol=_SAME, atol=_SAME * max(scale, 1e-6), equal_nan=True):
-            return f"{name} differs by {np.nanmax(np.abs(other - values)):.3g}"
-    return ""
-
-
-def reason(error: BaseException) -> str:
-    """The first line that says something, and the operator where one is named anywhere in the chain."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__
-    text = "\n".join(str(e) for e in chain)
-    operator = re.search(r"\b(?:aten|torchvision|prims|quantized)(?:::|\.)\w+(?:\.\w+)?", text)
-    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(chain[-1])).splitlines() if line.strip()]
-    first = lines[0] if lines else type(chain[-1]).__name__
-    named = f"operator {operator.group()}: " if operator and operator.group() not in first else ""
-    return f"{named}{first[:300]}"
+    if not name:
+        return ""
+    return f": no translation of the operator {name}{_at(user_of(name, work.module, work.example))}"

@@ -49,6 +49,8 @@ class Archive:
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    #: Inputs that go by keyword: the last ones.
+    keywords: tuple[str, ...]
     version: str
 
 
@@ -90,12 +92,14 @@ def _read(path: Path, program: Mapping[str, Any]) -> Archive:
         )
     taken = [arg["as_tensor"]["name"] for arg in inputs]
     given = [arg["as_tensor"]["name"] for arg in outputs if "as_tensor" in arg]
-    names = _named(program["graph_module"]["module_call_graph"][0]["signature"]["out_spec"], len(outputs))
+    call = program["graph_module"]["module_call_graph"][0]["signature"]
+    names = _named(call["out_spec"], len(outputs))
     kept = [name for name, arg in zip(names, outputs, strict=True) if "as_tensor" in arg]
     tensors = graph["tensor_values"]
     return Archive(
         tuple(_value(name, tensors[name], ranges) for name in taken),
         tuple(_value(name, tensors[key], ranges) for name, key in zip(kept, given, strict=True)),
+        tuple(map(str, _keys(json.loads(call["in_spec"])[1]["children_spec"][1]))),
         str(program.get("torch_version", "")),
     )
 

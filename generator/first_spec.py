@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from generator.errors import TritonRepoError
 from generator.first_checkpoint import checkpoint, relative
@@ -15,7 +13,7 @@ from generator.inspection.report import SIZE, Report
 from generator.picture import Picture
 from generator.picture import read as read_picture
 from generator.postprocessing import label_names
-from generator.spec_text import CHECK, FirstSpec, flow, remark
+from generator.spec_text import CHECK, FirstSpec, counted, flow, remark
 
 #: What a detector with that head is usually shown (docs/preprocessing.md).
 _SHOWN = {
@@ -53,7 +51,7 @@ def write(found: Report, name: str, folder: Path) -> FirstSpec:
             spec.say(f"# By the names of its weights the head is {remark(str(found.named_head))}.")
     _serving(spec, found)
     if spec.open:
-        spec.lines.insert(waiting, f"# {len(spec.open)} lines marked FILL IN must be completed before it builds.")
+        spec.lines.insert(waiting, f"# To complete before it builds, marked FILL IN: {counted(len(spec.open), 'line')}.")
     return spec
 
 
@@ -75,12 +73,6 @@ def _ends(spec: FirstSpec, found: Report) -> None:
         spec.say("surgery:")
         said = {t.name: ["batch", *(d if d > 0 else f"free_{i}" for i, d in enumerate(t.shape))] for t in changed}
         spec.say(f"- {{kind: set_shape, shapes: {flow(said)}}}", 1)
-
-
-def _preprocessing(found: Report) -> Mapping[str, Any]:
-    """What the kind itself says that its pictures go through; nothing where it does not."""
-    said = getattr(found.frontend, "preprocessing", None)
-    return said() if callable(said) else {}
 
 
 def _detector(found: Report, picture: Picture | None) -> bool:
@@ -113,15 +105,25 @@ def _detections(spec: FirstSpec, found: Report, picture: Picture | None, name: s
     if needs:
         spec.say("iou_threshold: 0.45", 1)
     spec.say("max_detections: 100", 1)
-    said = _preprocessing(found) or {"kind": _SHOWN.get(kind, "letterbox")}
-    spec.block("preprocess", said)
-    spec.lines[-len(said)] += f" {CHECK} docs/preprocessing.md says which libraries show their models what"
-    if picture is not None and min(picture.size) < 1:
+    _preprocess(spec, found, _SHOWN.get(kind, "letterbox"), "docs/preprocessing.md says which libraries show their models what")
+    if picture is not None and min(picture.size) < 1 and "size" not in found.preprocessing:
         spec.say(f"size: [{SIZE}, {SIZE}] {CHECK} the size of its training", 1)
     spec.say("postprocess:")
     spec.say("kind: detections", 1)
     counts = head.classes if head else found.named_head.classes if found.named_head else 0
     _labels(spec, found, name, folder, counts)
+
+
+def _preprocess(spec: FirstSpec, found: Report, kind: str, check: str) -> None:
+    """As the checkpoint says, else a guess."""
+    if found.preprocessing:
+        spec.say("# as the checkpoint says")
+        spec.block("preprocess", found.preprocessing)
+    else:
+        spec.say("preprocess:")
+        spec.say(f"kind: {kind} {CHECK} {check}", 1)
+    if not found.ends[0] and "size" not in found.preprocessing:
+        spec.say(f"# size: [{SIZE}, {SIZE}]  # height and width, where the model leaves them free", 1)
 
 
 def _head(spec: FirstSpec, heads: tuple[Head, ...]) -> None:
@@ -139,9 +141,7 @@ def _classes(spec: FirstSpec, found: Report, name: str, folder: Path) -> None:
     given = found.ends[1]
     classes = given[0].shape[0] if given else sure.classes if sure else 0
     kind = "timm" if sure and sure.library == "timm" else "torchvision_classification"
-    said = _preprocessing(found) or {"kind": kind}
-    spec.block("preprocess", said)
-    spec.lines[-len(said)] += f" {CHECK} size, mean and std of its training (docs/preprocessing.md)"
+    _preprocess(spec, found, kind, "size, mean and std of its training (docs/preprocessing.md)")
     spec.say("postprocess:")
     spec.say("kind: classification", 1)
     _labels(spec, found, name, folder, classes)
@@ -152,8 +152,8 @@ def _labels(spec: FirstSpec, found: Report, name: str, folder: Path, classes: in
     beside = [path for path, count in label_files(found.path) if count == classes]
     if len(beside) == 1:
         spec.say(f"labels: {flow(relative(beside[0], folder))}", 1)
-    elif _fit_a_file(found.contents.labels) and len(found.contents.labels) == (classes or len(found.contents.labels)):
-        spec.labels = found.contents.labels
+    elif _fit_a_file(found.labels) and len(found.labels) == (classes or len(found.labels)):
+        spec.labels = found.labels
         spec.say(f"labels: {name}.labels.txt", 1)
     else:
         spec.say("# labels: labels.txt  # the names of the classes, one a line", 1)

@@ -56,9 +56,10 @@ class Axis(Model):
         """Is that a length it may have?"""
         return self.min <= length <= (self.max or length) and length % self.multiple_of == 0
 
-    def lengths(self) -> tuple[int, ...]:
-        """Those of the three samples: the example first, then others where there are any."""
-        wanted = _FREE if self.example is None else (self.example, self.example * 3 // 2, self.example // 2)
+    def lengths(self, turn: int = 0) -> tuple[int, ...]:
+        """Those of the three samples: the example first, then others where there are any; `turn` counts axes of one model."""
+        turned = _FREE[turn % 3 :] + _FREE[: turn % 3]
+        wanted = turned if self.example is None else (self.example, self.example * 3 // 2, self.example // 2)
         found = [self._nearest(length) for length in wanted]
         if found[0] == found[1] != found[2]:
             found[1] = found[2]
@@ -67,6 +68,10 @@ class Axis(Model):
             others = (found[0] + step, found[0] - step, self._nearest(self.min), self._nearest(self.max or found[0]))
             found[1:] = [next((length for length in others if length > 0 and self.allows(length)), found[0])] * 2
         return tuple(found) if self.allows(found[0]) else ()
+
+    def ends(self) -> tuple[int, int | None]:
+        """The shortest and the longest that it says."""
+        return self._nearest(self.min), self._nearest(self.max) if self.max else None
 
     def _nearest(self, length: int) -> int:
         step = self.multiple_of
@@ -84,7 +89,9 @@ class Input(Model):
         tuple[float, float] | None,
         Field(description="Values that it may have, such as [0, 30522] for tokens; whole types: below the end."),
     ] = None
-    example: Annotated[Any, Field(description="The very value that the export is made with: a number, or nested lists.")] = None
+    example: Annotated[
+        Any, Field(description="What the export is made with: a number, or nested lists; `range` for other samples.")
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -111,10 +118,10 @@ class Input(Model):
         """Its shape with every free axis at its length."""
         return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in self.shape)
 
-    def values(self, random: np.random.Generator, sizes: Mapping[str, int]) -> NDArray[Any]:
-        """Seeded values of its type and shape, or those that the spec says."""
+    def values(self, random: np.random.Generator, sizes: Mapping[str, int], first: bool = False) -> NDArray[Any]:
+        """Seeded values of its type and shape. An example is the `first`, and all where no range is said."""
         kind, shape = np.dtype(numpy_dtype(self.dtype)), self.sized(sizes)
-        if self.example is not None:
+        if self.example is not None and (first or self.range is None):
             return np.broadcast_to(np.asarray(self.example, kind), shape).copy()
         low, high = self.range or (
             (0.0, 1.0) if kind.kind == "f" else (0, 256 if kind == np.uint8 else 2 if kind.kind == "b" else 8)
@@ -127,7 +134,7 @@ class Input(Model):
 class Mask(Input):
     """Which words count: 1 for those, 0 for the padding behind them, as a batch of texts of several lengths has it."""
 
-    def values(self, random: np.random.Generator, sizes: Mapping[str, int]) -> NDArray[Any]:
+    def values(self, random: np.random.Generator, sizes: Mapping[str, int], first: bool = False) -> NDArray[Any]:
         """[batch, length]: the first row whole, the others cut at seeded places behind their first half."""
         rows, length = self.sized(sizes)
         ends = random.integers((length + 1) // 2, length + 1, rows)
@@ -176,11 +183,29 @@ def axis_names(inputs: Mapping[str, Input]) -> tuple[str, ...]:
 def sizes(inputs: Mapping[str, Input], axes: Mapping[str, Axis]) -> list[dict[str, int]]:
     """Lengths of every free axis for the three samples: that of the export first, then two others."""
     rows = axes[BATCH].lengths() if BATCH in axes else ROWS
-    lengths = {name: rows if name == BATCH else axes.get(name, Axis()).lengths() for name in axis_names(inputs)}
+    others = [name for name in axis_names(inputs) if name != BATCH]  # of different lengths, so that none is taken for another
+    lengths = {name: rows if name == BATCH else axes.get(name, Axis()).lengths(others.index(name)) for name in axis_names(inputs)}
     return [{name: of[index] for name, of in lengths.items()} for index in range(len(ROWS))]
 
 
+def ends(inputs: Mapping[str, Input], axes: Mapping[str, Axis]) -> list[dict[str, int]]:
+    """Lengths at both ends of every range that is said, the others as in the example; what `sizes` has is left out."""
+    known = sizes(inputs, axes)
+    said = {name: axes[name].ends() for name in axis_names(inputs) if name in axes}
+    shortest = {**known[0], **{name: low for name, (low, _) in said.items()}}
+    longest = {**known[0], **{name: high for name, (_, high) in said.items() if high is not None}}
+    return [size for size in (shortest, longest) if size not in known]
+
+
 def samples(inputs: Mapping[str, Input], axes: Mapping[str, Axis]) -> list[Arrays]:
-    """Three seeded sets of inputs of different sizes; one where no axis is free."""
+    """Three seeded sets of inputs of different sizes; one where nothing varies."""
     random, wanted = np.random.default_rng(0), sizes(inputs, axes)
-    return [{name: one.values(random, each) for name, one in inputs.items()} for each in (wanted if wanted[0] else wanted[:1])]
+    return [
+        {name: one.values(random, each, first=index == 0) for name, one in inputs.items()}
+        for index, each in enumerate(wanted if _several(inputs) else wanted[:1])
+    ]
+
+
+def _several(inputs: Mapping[str, Input]) -> bool:
+    """Is there anything that other samples would vary?"""
+    return bool(axis_names(inputs)) or any(one.example is not None and one.range is not None for one in inputs.values())

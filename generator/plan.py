@@ -23,8 +23,8 @@ _PACKAGE = Path(generator.__file__).parent
 _EXPORT = (
     ("onnx",),
     (
-        "export.py", "rows.py", "flatten.py", "inputs.py", "module_surgery.py", "user_code.py", "graph.py", "weights.py",
-        "weight_files.py", "worker.py",
+        "export.py", "exporters.py", "export_proof.py", "export_reasons.py", "frozen.py", "places.py", "rows.py", "flatten.py",
+        "inputs.py", "module_surgery.py", "user_code.py", "graph.py", "weights.py", "weight_files.py", "worker.py",
         "frontends/__init__.py", "module_passes/__init__.py",
     ),
 )  # fmt: skip

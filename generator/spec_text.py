@@ -49,6 +49,11 @@ def flow(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
+def counted(count: int, what: str) -> str:
+    """`1 line`, `2 lines`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def remark(text: str) -> str:
     """Text from a file, fit for one line of comment."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

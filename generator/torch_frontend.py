@@ -84,6 +84,10 @@ class TorchFrontend(Frontend):
         """Lengths of the free axes: those of the spec, or what the checkpoint's own library says."""
         return self.axes
 
+    def operators(self) -> Mapping[Any, Any]:
+        """ONNX translations of operators of the kind's own, beside the user's `translations`. Runs in a child process."""
+        return {}
+
     def plugins(self) -> tuple[Plugin, ...]:
         """Its module passes."""
         return self.module_passes

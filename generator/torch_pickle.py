@@ -15,6 +15,8 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 #: How deep state dicts lie inside checkpoints, and modules inside modules.
 _DEPTH = 4
 _MODULES_DEPTH = 30
+#: Modules that hold each other twice, thirty deep, are more than can be looked at.
+_MOST_MODULES = 50_000
 
 #: What torch.load imports with weights_only=True (torch/_weights_only_unpickler.py); everything else is code from elsewhere.
 _SAFE = re.compile(
@@ -83,21 +85,21 @@ def _tensors(mapping: dict[Any, Any]) -> dict[str, Array]:
 
 
 def _parameters(module: Made) -> list[tuple[str, Array]]:
-    """Parameters and buffers with their full names, as `state_dict()` would name them."""
+    """Parameters and buffers with their full names, as `state_dict()` would name them: a module under two names twice."""
     found: list[tuple[str, Array]] = []
     level: list[tuple[str, Made]] = [("", module)]
-    seen: set[int] = set()
+    visited = 0
     for _ in range(_MODULES_DEPTH):
         deeper: list[tuple[str, Made]] = []
-        for prefix, item in level:
-            if id(item) in seen:
-                continue
-            seen.add(id(item))
+        for prefix, item in level[: _MOST_MODULES - visited]:
             held = members(item)
             for group in ("_parameters", "_buffers"):
-                named = held.get(group)
-                found += [(f"{prefix}{key}", value) for key, value in members(named).items() if isinstance(value, Array)]
+                named = members(held.get(group))
+                found += [(f"{prefix}{key}", value) for key, value in named.items() if isinstance(value, Array)]
             inner = members(held.get("_modules"))
             deeper += [(f"{prefix}{key}.", child) for key, child in inner.items() if isinstance(child, Made)]
-        level = deeper
+        visited += len(level)
+        level = deeper[:_MOST_MODULES]
+        if visited >= _MOST_MODULES:
+            break
     return found

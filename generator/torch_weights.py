@@ -169,6 +169,8 @@ def at(path: Path, loaded: Any, key: str) -> Any:
 
 
 def _where(found: Mapping[str, State], verb: str) -> str:
+    if "" in found:
+        return "remove checkpoint.key: the file itself is a state dict"
     named = [f"`key: {key}` ({'EMA, ' if is_ema(key) else ''}{len(state)} tensors)" for key, state in found.items() if key]
     return f"{verb} {', '.join(named)}" if named else f"{verb} checkpoint.key"
 

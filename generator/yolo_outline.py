@@ -12,6 +12,7 @@ import numpy as np
 
 from generator import archives
 from generator.errors import CheckpointError
+from generator.file_kind import looks_like
 from generator.heads import Head
 from generator.heads.detr import Detr
 from generator.heads.yolov8 import Yolov8
@@ -125,13 +126,22 @@ class YoloOutline:
 
 def read(path: Path) -> Mapping[str, Any]:
     """What the checkpoint holds, described. Raises CheckpointError where it is no file of torch.save, or is cut short."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            raise CheckpointError(f"{path}: not a file of torch.save", other(path))
     name = next((name for name in archives.names(path) if name.endswith("/data.pkl")), None)
     if name is None:
-        raise CheckpointError(f"{path}: not a file of torch.save", "name a .pt of ultralytics")
+        raise CheckpointError(f"{path}: not a file of torch.save", other(path))
     found = plain(archives.read(path, name))
     if found.broken:
         raise CheckpointError(f"{path}: its pickle is damaged: {found.broken}", "fetch it again")
     return members(found.value)
+
+
+def other(path: Path) -> str:
+    """What to do about a file of another format."""
+    looks = looks_like(path)
+    return f"it looks like {looks}" if looks else "name a .pt of ultralytics"
 
 
 def inner(module: Any, name: str) -> Any:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import struct
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from payload import Payload
 
 from generator.file_kind import looks_like
 from generator.pickle_reader import Source, read
@@ -148,14 +147,6 @@ def test_folders(tmp_path: Path) -> None:
     assert looks_like(tmp_path / "missing") == ""
 
 
-class _Payload:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return os.system, (f"touch {self.target}",)
-
-
 def _zipped(path: Path, content: bytes, kind: int = zipfile.ZIP_STORED) -> None:
     with zipfile.ZipFile(path, "w", kind) as archive:
         archive.writestr("archive/data.pkl", content)
@@ -165,7 +156,7 @@ def _zipped(path: Path, content: bytes, kind: int = zipfile.ZIP_STORED) -> None:
 def test_no_code_of_the_file_is_run(tmp_path: Path) -> None:
     mark = tmp_path / "was_run"
     for protocol in range(6):
-        content = pickle.dumps({"model": _Payload(mark)}, protocol)
+        content = pickle.dumps({"model": Payload(mark)}, protocol)
         (tmp_path / "bare.pkl").write_bytes(content)
         _zipped(tmp_path / "zipped.pt", content)
         assert "os.system" in looks_like(tmp_path / "bare.pkl") or "posix.system" in looks_like(tmp_path / "bare.pkl")

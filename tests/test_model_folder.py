@@ -19,6 +19,8 @@ from generator.model_folder import ModelFolder
 from generator.preprocess_hint import parsed
 
 MEAN, STD = [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]
+SQUARE = {"height": 64, "width": 64}
+VIT: dict[str, Any] = {"image_processor_type": "ViTImageProcessor", "size": SQUARE, "image_mean": MEAN, "image_std": STD}
 BERT: dict[str, Any] = {
     "model_type": "bert",
     "architectures": ["BertModel"],
@@ -121,7 +123,7 @@ def test_weights_in_parts_all_count(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"it names x-2.safetensors, which is not beside it; fetch all parts"):
         _ = ModelFolder(where).weights
     (where / "x-2.safetensors").write_bytes(b"")
-    found = Transformers(folder=where).files()
+    found = Transformers.model_validate({"folder": where}).files()
     assert [path.name for path in found] == ["config.json", "model.safetensors.index.json", "x-1.safetensors", "x-2.safetensors"]
 
 
@@ -180,7 +182,7 @@ def _installed(name: str) -> bool:
     ("config", "said"),
     [
         (
-            {"image_processor_type": "ViTImageProcessor", "size": {"height": 64, "width": 64}, "image_mean": MEAN, "image_std": STD},
+            VIT,
             {"kind": "stretch", "antialias": True, "interpolation": "linear", "mean": (0.5,) * 3, "std": (0.25,) * 3},
         ),
         (
@@ -218,11 +220,5 @@ def test_what_a_processor_does_is_said_as_preprocess(config: dict[str, Any], sai
     ],
 )  # fmt: skip
 def test_of_what_no_kind_here_does_nothing_is_said(change: dict[str, Any]) -> None:
-    config = {
-        "image_processor_type": "ViTImageProcessor",
-        "size": {"height": 64, "width": 64},
-        "image_mean": MEAN,
-        "image_std": STD,
-    }
-    assert preprocessing(config)
-    assert preprocessing({**config, **change}) == {}
+    assert preprocessing(VIT)
+    assert preprocessing({**VIT, **change}) == {}

@@ -52,7 +52,7 @@ class Repvgg(nn.Module):
         self.rbr_identity = nn.BatchNorm2d(inputs) if inputs == outputs and stride == 1 else None
         self.nonlinearity = nn.ReLU()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         same = 0 if self.rbr_identity is None else self.rbr_identity(x)
         return self.nonlinearity(self.rbr_dense(x) + self.rbr_1x1(x) + same)
 
@@ -65,7 +65,7 @@ class Mobileone(nn.Module):
         self.branches = nn.ModuleList([norm(nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4), 4) for _ in range(3)])
         self.scale = norm(nn.Conv2d(4, 4, 1, groups=4, bias=False), 4)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         out = self.scale(x)
         for branch in self.branches:
             out = out + branch(x)
@@ -92,7 +92,7 @@ class Residual(nn.Module):
         super().__init__()
         self.one, self.two = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.two(torch.relu(self.one(x))) + x
 
 
@@ -104,7 +104,7 @@ class Focus(nn.Module):
         self.conv, self.step = conv, step
         self.starts = [(int(pair[0]), int(pair[1])) for pair in phases.split()]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.conv(torch.cat([x[..., h :: self.step, w :: self.step] for h, w in self.starts], 1))
 
 
@@ -115,7 +115,7 @@ class Undecided(nn.Module):
         super().__init__()
         self.parts = nn.Sequential(*parts)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.parts(x) if bool(x.sum() > 0) else self.parts(-x)
 
 
@@ -126,7 +126,7 @@ class Shared(nn.Module):
         super().__init__()
         self.conv, self.one, self.two = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.one(self.conv(x)) + self.two(self.conv(-x))
 
 
@@ -137,7 +137,7 @@ class Read(nn.Module):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         y = self.conv(x)
         return self.norm(y) * y
 
@@ -145,7 +145,7 @@ class Read(nn.Module):
 class Standardised(nn.Conv2d):
     """Weights are made anew at each call."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return self._conv_forward(input, self.weight - self.weight.mean(), self.bias)
 
 
@@ -156,7 +156,7 @@ class Options(nn.Module):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
 
-    def forward(self, x: Tensor, normalise: bool = True) -> Tensor:
+    def forward(self, x: Tensor, normalise: bool = True) -> Any:
         x = self.conv(x)
         return self.norm(x) if normalise else x
 
@@ -171,15 +171,14 @@ class SwishFunction(torch.autograd.Function):
 
 
 class MemoryEfficientSwish(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = SwishFunction.apply(x)
-        return out
+    def forward(self, x: Tensor) -> Any:
+        return SwishFunction.apply(x)  # type: ignore[no-untyped-call]
 
 
 class Calls(nn.Module):
     """Functions instead of modules."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return functional.silu(x) + functional.hardswish(x, inplace=False) + functional.mish(x)
 
 
@@ -188,22 +187,23 @@ class ScaledSwish(nn.Module):
         super().__init__()
         self.beta = nn.Parameter(torch.tensor(1.0))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return x * torch.sigmoid(self.beta * x)
 
 
-def with_act() -> nn.Module:
-    """timm's normalisation with an activation inside."""
+class BatchNormAct2d(nn.BatchNorm2d):
+    """As timm has it: with an activation inside, or none."""
 
-    class BatchNormAct2d(nn.BatchNorm2d):
-        def __init__(self, channels: int) -> None:
-            super().__init__(channels)
-            self.drop, self.act = nn.Identity(), nn.SiLU()
+    def __init__(self, channels: int, act: type[nn.Module] = nn.SiLU) -> None:
+        super().__init__(channels)
+        self.drop, self.act = nn.Identity(), act()
 
-        def forward(self, input: Tensor) -> Tensor:
-            return self.act(self.drop(super().forward(input)))  # type: ignore[no-any-return]
+    def forward(self, input: Tensor) -> Any:
+        return self.act(self.drop(super().forward(input)))
 
-    return norm(nn.Conv2d(4, 6, 3, bias=False), 6, BatchNormAct2d)
+
+def bare_norm(channels: int) -> nn.Module:
+    return BatchNormAct2d(channels, nn.Identity)
 
 
 def hooked() -> nn.Module:
@@ -234,7 +234,7 @@ ROWS: list[tuple[str, Callable[[], nn.Module], tuple[int, ...], int, tuple[type[
      (nn.BatchNorm2d, 0)),
     ("fuse_conv_bn", lambda: Undecided(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)), IMAGE, 1, (nn.BatchNorm2d, 0)),
     ("fuse_conv_bn", Options, IMAGE, 1, (nn.BatchNorm2d, 0)),
-    ("fuse_conv_bn", with_act, IMAGE, 1, (nn.SiLU, 1)),
+    ("fuse_conv_bn", lambda: norm(nn.Conv2d(4, 6, 3, bias=False), 6, BatchNormAct2d), IMAGE, 1, (nn.SiLU, 1)),
     ("reparameterize", Repvgg, IMAGE, 1, (nn.Conv2d, 1)),
     ("reparameterize", lambda: Repvgg(4, 8, 2), IMAGE, 1, (nn.Conv2d, 1)),
     ("reparameterize", lambda: Repvgg(groups=2), IMAGE, 1, (nn.BatchNorm2d, 0)),
@@ -249,6 +249,8 @@ ROWS: list[tuple[str, Callable[[], nn.Module], tuple[int, ...], int, tuple[type[
      (nn.Conv1d, 1)),
     ("reparameterize", lambda: Plus(nn.Conv2d(4, 4, 3, padding=1), nn.Identity(), behind=nn.Conv2d(4, 4, 1)), IMAGE, 1,
      (nn.Conv2d, 2)),
+    ("reparameterize", lambda: Plus(norm(nn.Conv2d(4, 4, 3, padding=1), 4, bare_norm), bare_norm(4)), IMAGE, 1,  # type: ignore[arg-type]
+     (BatchNormAct2d, 0)),
     ("focus_to_conv", lambda: Focus(nn.Conv2d(16, 6, 3, padding=1)), IMAGE, 1, (nn.Conv2d, 1)),
     ("focus_to_conv", lambda: Focus(norm(nn.Conv2d(16, 6, 1, bias=False), 6), "00 01 10 11"), IMAGE, 1, (nn.BatchNorm2d, 1)),
     ("focus_to_conv", lambda: nn.Sequential(Focus(nn.Conv2d(16, 6, 3, stride=2, padding=1)), nn.ReLU()), IMAGE, 1, (Focus, 0)),
@@ -266,11 +268,12 @@ UNTOUCHED: list[tuple[str, Callable[[], nn.Module], tuple[int, ...]]] = [
     ("fuse_conv_bn", hooked, IMAGE),
     ("fuse_conv_bn", lambda: nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), IMAGE),
     ("fuse_conv_bn", lambda: nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)), IMAGE),
-    ("fuse_conv_bn", lambda: norm(nn.Conv2d(4, 4, 3), 4, lambda n: nn.InstanceNorm2d(n)), IMAGE),  # type: ignore[arg-type]
+    ("fuse_conv_bn", lambda: norm(nn.Conv2d(4, 4, 3), 4, nn.InstanceNorm2d), IMAGE),
     ("fuse_conv_bn", lambda: norm(nn.Conv2d(4, 4, 3), 4, lambda n: nn.BatchNorm2d(n, track_running_stats=False)), IMAGE),  # type: ignore[arg-type]
     ("reparameterize", Residual, IMAGE),
     ("reparameterize", lambda: Plus(nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(3, 1, 1)), IMAGE),
     ("reparameterize", lambda: Plus(nn.BatchNorm2d(4), nn.Identity()), IMAGE),
+    ("reparameterize", lambda: Plus(norm(nn.Conv2d(4, 4, 1), 4, BatchNormAct2d), BatchNormAct2d(4)), IMAGE),
     ("reparameterize", lambda: Plus(nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.Conv2d(4, 4, 1)), IMAGE),
     ("reparameterize", lambda: Plus(nn.Conv2d(4, 4, 2, stride=2), nn.Conv2d(4, 4, 1, stride=2)), IMAGE),
     ("reparameterize", lambda: Plus(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular", stride=1)),
@@ -336,9 +339,10 @@ def test_a_convolution_that_another_holds_keeps_its_weights_there() -> None:
     conv = nn.Conv2d(4, 4, 3)
     weight = conv.weight.detach().clone()
     module = seeded(nn.ModuleDict({"one": norm(conv, 4), "two": norm(conv, 4)}))
-    expected = [part(torch.ones(1, 4, 5, 5)) for part in module.values()]
+    parts: list[Any] = list(module.children())
+    expected = [part(torch.ones(1, 4, 5, 5)) for part in parts]
     assert len(run("fuse_conv_bn", module)[1]) == 2
-    for part, before in zip(module.values(), expected, strict=True):
+    for part, before in zip(parts, expected, strict=True):
         torch.testing.assert_close(part(torch.ones(1, 4, 5, 5)), before)
     assert torch.equal(conv.weight, weight)
 
@@ -360,7 +364,9 @@ def test_the_facts_say_how_many_and_how_near() -> None:
 
 def test_a_pass_that_finds_nothing_says_what_it_looked_for_and_what_is_there() -> None:
     module = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8)).eval()
-    with pytest.raises(SurgeryError, match=r"focus_to_conv changed nothing: it looks for torch\.cat .*; the module has 2 Linear, 1"):
+    with pytest.raises(
+        SurgeryError, match=r"focus_to_conv changed nothing: it looks for torch\.cat .*; the module has 2 Linear, 1"
+    ):
         apply([KINDS["focus_to_conv"]()], module, flat, FEEDS)
 
 
@@ -371,12 +377,12 @@ class Slightly(ModulePass):
 
     def run(self, module: nn.Module) -> tuple[nn.Module, list[str]]:
         with torch.no_grad():
-            module.weight.mul_(1.0 + 1e-7)  # type: ignore[operator, union-attr]
+            module.weight.mul_(1.0 + 1e-7)  # type: ignore[operator]
         return module, ["weight"]
 
 
 def test_a_formula_that_is_only_nearly_right_is_found_in_float64() -> None:
-    with pytest.raises(SurgeryError, match="slightly changed output by .*, which it must not"):
+    with pytest.raises(SurgeryError, match=r"slightly changed output by .*, which it must not"):
         apply([Slightly()], nn.Conv2d(4, 4, 3).eval(), flat, FEEDS)
 
 
@@ -424,9 +430,8 @@ def test_all_of_them_before_the_export(tmp_path: Path) -> None:
         "reparameterize:", "fuse_conv_bn:", "focus_to_conv:", "export_activations:",
     ]  # fmt: skip
     made = onnx.load(tmp_path / "m.onnx")
-    assert sorted(node.op_type for node in made.graph.node if node.op_type in ("Conv", "BatchNormalization", "Slice", "Concat")) == [
-        "Conv", "Conv", "Conv",
-    ]  # fmt: skip
+    there = [node.op_type for node in made.graph.node]
+    assert (there.count("Conv"), {"BatchNormalization", "Slice", "Concat"} & set(there)) == (3, set())
     from generator import graph
 
     feeds = {"x": np.random.default_rng(1).normal(size=(3, 3, 24, 16)).astype(np.float32)}

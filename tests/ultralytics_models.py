@@ -14,14 +14,14 @@ os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", YOLO_VERBOSE="f
 SIDE = 128
 
 
-def save(name: str, folder: Path, *, ema: bool = False, names: tuple[str, ...] = ()) -> Path:
+def save(name: str, folder: Path, *, ema: bool = False, names: tuple[str, ...] = (), pictures: Any = None) -> Path:
     """`NAME.pt` as ultralytics saves it; with `ema` a training checkpoint whose moving average differs from its model."""
     import torch
 
     ultralytics = pytest.importorskip("ultralytics")
     torch.manual_seed(0)
     yolo: Any = (ultralytics.RTDETR if name.startswith("rtdetr-") else ultralytics.YOLO)(f"{name}.yaml")
-    spread(yolo.model)
+    spread(yolo.model, pictures)
     if names:
         yolo.model.names = dict(enumerate(names))
     yolo.model.args = {**yolo.overrides, "imgsz": SIDE}
@@ -37,11 +37,14 @@ def save(name: str, folder: Path, *, ema: bool = False, names: tuple[str, ...] =
     return path
 
 
-def spread(model: Any) -> None:
-    """Calibrate batch normalisation on noise, so that features neither vanish nor explode, and scale what makes class scores."""
+def spread(model: Any, pictures: Any = None) -> None:
+    """Calibrate batch normalisation on pictures (noise by default), so that features neither vanish nor explode.
+
+    What makes class scores is scaled, so that they differ.
+    """
     import torch
 
-    pictures = torch.rand(8, 3, SIDE, SIDE)
+    pictures = torch.rand(16, 3, SIDE, SIDE) if pictures is None else pictures
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 1.0
@@ -55,9 +58,10 @@ def spread(model: Any) -> None:
         model.train().predict(pictures)
         model.eval().predict(pictures)
         for each in convolutions:
-            scale = 0.4 / seen[each].std()
+            middle = seen[each].mean()
+            scale = 2 / (seen[each] - middle).abs().max()
             each.weight.mul_(scale)
-            each.bias.sub_(seen[each].mean() * scale + 2)
+            each.bias.sub_(middle * scale + 2)
     for hook in hooks:
         hook.remove()
 

@@ -21,6 +21,7 @@ def command(checkpoint: Path, output: Path | None, name: str | None, force: bool
     """
     from generator.first_spec import model_name, write
     from generator.inspection.report import report
+    from generator.spec_text import counted
 
     called = name or (model_name(output) if output else model_name(checkpoint))
     target = output or Path(f"{called}.yaml")
@@ -34,7 +35,7 @@ def command(checkpoint: Path, output: Path | None, name: str | None, force: bool
         _write(path, text)
         click.echo(f"wrote {path}")
     if spec.open:
-        click.echo(f"{len(spec.open)} lines marked FILL IN are for you to complete; then: triton-repo build {target}")
+        click.echo(f"for you to complete, marked FILL IN: {counted(len(spec.open), 'line')}; then: triton-repo build {target}")
     else:
         click.echo(f"next: triton-repo build {target}")
 

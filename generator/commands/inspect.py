@@ -49,9 +49,10 @@ def _described(found: Report) -> dict[str, Any]:
         "outputs": [_tensor(tensor) for tensor in found.outputs],
         "heads": [line(head) for head in found.heads],
         "head_by_names": str(found.named_head) if found.named_head else None,
-        "labels": list(found.contents.labels),
+        "labels": list(found.labels),
         "loading_runs_code": bool(found.contents.code),
         "foreign_names": list(found.contents.code),
+        "preprocess": dict(found.preprocessing),
         "notes": list(found.notes),
     }
 
@@ -78,17 +79,20 @@ def _tensor(tensor: Any) -> dict[str, Any]:
 def _show(found: Report, every: bool) -> None:
     from generator.console import console, table
 
-    rows = table(str(found.path), "", "")
+    rows = table("", "", "")
     for what, text in _lines(found):
-        rows.add_row(what, text)
+        rows.add_row(_printable(what), _printable(text))
     out = console()
+    out.print(str(found.path))
     out.print(rows)
     for group in found.contents.groups:
+        out.print(_title(group, every))
         out.print(_tensors(group, every))
 
 
 def _lines(found: Report) -> list[tuple[str, str]]:
     from generator.recognise import line
+    from generator.spec_text import flow
 
     rows = [("format", str(found.kind)), ("size", _bytes(found.size)), *found.contents.facts.items()]
     rows += [line_ for index in range(len(found.contents.groups)) for line_ in _weights(found, index)]
@@ -98,8 +102,10 @@ def _lines(found: Report) -> list[tuple[str, str]]:
         rows.append((title, "\n".join(map(line, found.heads))))
     elif found.named_head:
         rows.append(("head", str(found.named_head)))
-    if found.contents.labels:
-        labels = found.contents.labels
+    if found.preprocessing:
+        rows.append(("preprocess", flow(dict(found.preprocessing))))
+    if found.labels:
+        labels = found.labels
         rows.append(("labels", f"{len(labels)}: {', '.join(labels[:5])}{', ...' if len(labels) > 5 else ''}"))
     rows.append(("loading it", _loading(found)))
     return [*rows, *(("note", note) for note in found.notes)]
@@ -142,13 +148,21 @@ def _bytes(count: int) -> str:
     return f"{count:,} bytes" if count < 1 << 20 else f"{count / (1 << 20):,.1f} MiB"
 
 
+def _title(group: Group, every: bool) -> str:
+    more = 0 if every else len(group.tensors) - _FIRST
+    where = f" of {_printable(group.path)}" if group.path else ""
+    return f"tensors{where}{f' (first {_FIRST}; --all for {more} more)' if more > 0 else ''}"
+
+
 def _tensors(group: Group, every: bool) -> Any:
     from generator.console import table
 
-    shown = len(group.tensors) if every else _FIRST
-    more = len(group.tensors) - shown
-    title = f"tensors{f' of {group.path}' if group.path else ''}{f' (first {shown}; --all for {more} more)' if more > 0 else ''}"
-    rows = table(title, "name", "type", "shape")
-    for name, array in list(group.tensors.items())[:shown]:
-        rows.add_row(name, array.dtype, str(list(array.shape)))
+    rows = table("", "name", "type", "shape")
+    for name, array in list(group.tensors.items())[: None if every else _FIRST]:
+        rows.add_row(_printable(name), _printable(array.dtype), str(list(array.shape)))
     return rows
+
+
+def _printable(text: str) -> str:
+    """Without what would steer a terminal: names come from the file."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)

@@ -70,16 +70,12 @@ class OnnxFactory(Frontend):
         return {"exporter": f"none, {self.factory.rpartition('/')[2]} returned {form}"}
 
     def answer(self, feeds: Arrays) -> tuple[Arrays, str]:
-        """The reference's, else that of ONNX Runtime, which changes nothing of the graph."""
-        from generator import graph
-
+        """The reference's, else ONNX Runtime's, not optimised; onnx's own evaluator's where the graph is too new for that."""
         model = self._made()[0]
         if self.reference is not None:
             names = [value.name for value in model.graph.output]
             return _named(self.reference, user_code.call(self.reference, *feeds.values()), names), "NumPy reference"
-        with tempfile.TemporaryDirectory(prefix="triton-repo-") as scratch:
-            graph.save(model, path := Path(scratch) / "model.onnx")
-            return graph.run(graph.session(path, optimise=False), feeds), "onnxruntime, not optimised"
+        return _run(model, feeds)
 
     def _made(self) -> tuple[ModelProto, str]:
         """The graph, and what it was returned as."""
@@ -97,6 +93,22 @@ class OnnxFactory(Frontend):
         model: ModelProto = user_code.guarded(where, lambda: _proto(self.factory, made), CheckpointError)
         model.ir_version = min(model.ir_version, _IR_VERSION)
         return model, f"{type(made).__module__.split('.')[0]} {type(made).__name__}"
+
+
+def _run(model: ModelProto, feeds: Arrays) -> tuple[Arrays, str]:
+    from onnx.reference import ReferenceEvaluator
+
+    from generator import graph
+
+    with tempfile.TemporaryDirectory(prefix="triton-repo-") as scratch:
+        graph.save(model, path := Path(scratch) / "model.onnx")
+        try:
+            session = graph.session(path, optimise=False)
+        except SurgeryError:
+            names = [value.name for value in model.graph.output]
+            answers = ReferenceEvaluator(model).run(None, feeds)
+            return dict(zip(names, answers, strict=True)), "onnx's own evaluator"
+        return graph.run(session, feeds), "onnxruntime, not optimised"
 
 
 def _proto(factory: str, made: Any) -> ModelProto:
@@ -142,22 +154,24 @@ def _lowered(model: ModelProto, opset: int, factory: str) -> ModelProto:
 
 def _typed(model: ModelProto, factory: str) -> ModelProto:
     """Valid, with the type and rank of every input and output known."""
+    import onnx
+
     from generator import graph
 
-    try:
-        found = graph.checked(model, "factory")
-    except TritonRepoError as error:
-        raise _invalid(factory, error.message.partition("no longer valid: ")[2]) from None
-    if not found.graph.output:
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    if not inferred.output:
         raise CheckpointError(f"{factory}: its graph has no outputs", "name them in make_graph")
-    for value in (*found.graph.input, *found.graph.output):
+    for value in (*inferred.input, *inferred.output):
         kind = value.type.tensor_type
         if not value.type.HasField("tensor_type") or not kind.elem_type or not kind.HasField("shape"):
             raise CheckpointError(
                 f"{factory}: type or shape of {value.name!r} is not known",
                 "say them with helper.make_tensor_value_info; a free axis is a name",
             )
-    return found
+    try:
+        return graph.checked(model, "factory")
+    except TritonRepoError as error:
+        raise _invalid(factory, error.message.partition("no longer valid: ")[2]) from None
 
 
 def _invalid(factory: str, said: str) -> CheckpointError:

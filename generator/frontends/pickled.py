@@ -54,6 +54,8 @@ class Pickled(TorchFrontend):
         except (ImportError, AttributeError) as error:
             raise torch_weights.class_missing(self.file, error) from None
         found = loaded if self.key is None else torch_weights.at(self.file, loaded, self.key)
+        if isinstance(found, torch.jit.ScriptModule):
+            raise torch_weights.unreadable(self.file, "a whole PyTorch module", "it is TorchScript")
         if not isinstance(found, torch.nn.Module):
             raise CheckpointError(f"{self.file}: no module; it is {torch_weights.described(found)}", _remedy(loaded, found))
         half = any(p.dtype in (torch.float16, torch.bfloat16) for p in found.parameters())

@@ -69,7 +69,7 @@ class TorchExport(TorchFrontend):
                 f"{self.file}: loading it runs code from the file", "if you trust whoever made it, say `trust_checkpoint: true`"
             )
         try:
-            return torch.export.load(self.file).module()
+            return _by_position(torch.export.load(self.file).module(), self._archive().keywords)
         except Exception as error:
             made = f" (written by torch {self._archive().version}, here is {torch.__version__})"
             raise unreadable(self.file, "a torch.export archive that this torch reads" + made, error) from None
@@ -85,6 +85,25 @@ class TorchExport(TorchFrontend):
         batch = self._batch()
         dims = [dim for value in self._archive().inputs for dim in value.dims if dim.size < 0]
         return {str(_said(dim, batch)): dim for dim in dims}
+
+
+def _by_position(program: torch.nn.Module, keywords: tuple[str, ...]) -> torch.nn.Module:
+    """The last inputs of a program may go by keyword only; here all go by position."""
+    import torch
+
+    class ByPosition(torch.nn.Module):
+        """The program around which it is."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.program = program
+
+        def forward(self, *tensors: torch.Tensor) -> object:
+            """Tensors in the order of the archive."""
+            count = len(tensors) - len(keywords)
+            return self.program(*tensors[:count], **dict(zip(keywords, tensors[count:], strict=True)))
+
+    return ByPosition() if keywords else program
 
 
 def _said(dim: Dim, batch: str) -> int | str:

@@ -53,6 +53,7 @@ _OUTPUTS = {
     "ForSegmentation": ("logits", "pred_boxes", "pred_masks"),
     "ForDepthEstimation": ("predicted_depth",),
     "LMHeadModel": ("logits",),
+    **dict.fromkeys(("CLIPModel", "SiglipModel"), ("logits_per_image", "logits_per_text", "text_embeds", "image_embeds")),
     **dict.fromkeys(
         (
             "ForImageClassification", "ForSemanticSegmentation", "ForSequenceClassification", "ForTokenClassification",

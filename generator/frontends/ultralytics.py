@@ -17,12 +17,11 @@ from pydantic import BeforeValidator, Field
 from generator import extras, paths
 from generator.errors import CheckpointError
 from generator.fields import SpecFile
-from generator.file_kind import looks_like
 from generator.frontends import Interface
 from generator.inputs import Input, Shape
 from generator.pickle_reader import Made
 from generator.torch_frontend import TorchFrontend
-from generator.yolo_outline import Raw, YoloOutline, read
+from generator.yolo_outline import Raw, YoloOutline, other, read
 
 if TYPE_CHECKING:
     import torch
@@ -120,11 +119,11 @@ class Ultralytics(TorchFrontend):
             model.end2end = self._chooses
         with _quiet():
             model = model.fuse()
-        for name, value in {"dynamic": True, "shape": None, "max_det": self.max_detections}.items():
-            if hasattr(layer, name):
-                setattr(layer, name, value)  # `dynamic` keeps it from comparing shapes, which would fix the batch
+        layer.max_det = self.max_detections
         if self._outline.is_transformer:
+            layer.dynamic = any(isinstance(side, str) for side in self.taken()["images"].shape[1:])
             return _queries(model)
+        layer.dynamic = True  # else it compares shapes with those of its last pictures, which would fix the batch
         layer.export = True
         module: torch.nn.Module = model.eval()
         return module
@@ -157,7 +156,7 @@ class Ultralytics(TorchFrontend):
         top = read(self.file)
         held = [name for name in ("ema", "model") if isinstance(top.get(name), Made)]
         if not held:
-            raise CheckpointError(f"{self.file}: it holds no model of ultralytics", _other(self.file))
+            raise CheckpointError(f"{self.file}: it holds no model of ultralytics", other(self.file))
         name = self.weights or held[0]
         if name not in held:
             raise CheckpointError(f"{self.file}: it has no {name!r}, only {', '.join(held)}", "correct checkpoint.weights")
@@ -192,11 +191,6 @@ _FOREIGN = (
     "a model of the YOLOv5 or YOLOv7 repository is exported there (`export.py --include onnx`); then say `kind: onnx` and "
     "`head: {kind: yolov5, classes: ...}`"
 )
-
-
-def _other(path: Path) -> str:
-    looks = looks_like(path)
-    return f"it looks like {looks}" if looks else "is it a .pt of ultralytics?"
 
 
 @contextlib.contextmanager

@@ -22,7 +22,8 @@ _PACKED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _MOST = 1 << 28
 #: LightGBM's text (gbdt_model_text.cpp) and XGBoost's JSON (doc/model.schema) say these.
 _LIGHTGBM = ("objective", "num_class", "max_feature_idx", "feature_names")
-_XGBOOST = re.compile(rb'"?(num_feature|num_class|num_target|best_iteration)"?\W+"?(\d+)"')
+_XGBOOST = re.compile(rb'"(num_feature|num_class|num_target|name)":"([\w:]+)"')
+_UBJSON = re.compile(rb"(num_feature|num_class|num_target|name)SL(\0{7}.)", re.DOTALL)
 
 
 def read(path: Path) -> Contents:
@@ -49,13 +50,16 @@ def _lightgbm(head: bytes) -> dict[str, str]:
 
 
 def _xgboost(path: Path, head: bytes) -> dict[str, str]:
-    """Both forms begin with the learner's names or end with its parameters; the trees between are passed over."""
+    """Parameters lie at the beginning or at the end of the learner; the trees between are passed over."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - (1 << 16)))
-        tail = file.read()
-    found = {match[1].decode(): match[2].decode() for match in _XGBOOST.finditer(tail + head)}
-    objective = re.search(rb'"?((?:reg|binary|multi|count|rank|survival):\w+)', tail + head)
-    return {**found, **({"objective": objective[1].decode()} if objective else {})}
+        text = file.read() + head
+    found = {match[1].decode(): match[2].decode() for match in _XGBOOST.finditer(text)}
+    for match in _UBJSON.finditer(text):  # a string: S, then its length (L: eight bytes), then the text
+        start, length = match.end(), int.from_bytes(match[2], "big")
+        found[match[1].decode()] = text[start : start + length].decode("utf-8", "replace")
+    objective = found.pop("name", "")
+    return {**found, **({"objective": objective} if ":" in objective else {})}
 
 
 def _skops(path: Path) -> dict[str, str]:

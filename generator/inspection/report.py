@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,10 @@ class Report:
     named_head: HeadGuess | None = None
     #: The kind of checkpoint, filled in as far as the file alone tells; None where the spec has to say more.
     frontend: Frontend | None = None
-    notes: tuple[str, ...] = field(default=())
+    #: Names of the classes, and what `preprocess:` says, as far as the file tells.
+    labels: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -101,11 +105,11 @@ def report(path: Path) -> Report:
         raise CheckpointError(f"{path}: it looks like {kind.phrase}", kind.remedy or "name the checkpoint itself")
     contents = inspection.read(path, kind)
     frontend = _frontend(path, kind, contents)
-    said = bool(contents.inputs and contents.outputs)  # what the kind itself would read, only slower
-    interface, notes = (Interface(contents.inputs, contents.outputs), ()) if said else _interface(frontend)
     judged = tuple(_judged(group) for group in contents.groups)
-    found = Report(path, kind, _size(path), contents, judged, interface, frontend=frontend, notes=notes)
-    return _with_heads(found)
+    found = Report(path, kind, _size(path), contents, judged, None, frontend=frontend, labels=contents.labels)
+    if contents.inputs and contents.outputs:  # what the kind itself would read, only slower
+        return _with_heads(replace(found, interface=Interface(contents.inputs, contents.outputs)))
+    return _with_heads(_told(found, frontend) if frontend else found)
 
 
 def _kind(path: Path) -> FileKind:
@@ -155,11 +159,17 @@ def _frontend(path: Path, kind: FileKind, contents: Contents) -> Frontend | None
     return made
 
 
-def _interface(frontend: Frontend | None) -> tuple[Interface | None, tuple[str, ...]]:
+def _told(found: Report, frontend: Frontend) -> Report:
+    """What the kind of checkpoint itself reads; where it refuses, its message is a note."""
     try:
-        return (frontend.interface() if frontend else None), ()
+        return replace(
+            found,
+            interface=frontend.interface(),
+            labels=found.contents.labels or frontend.labels(),
+            preprocessing=frontend.preprocessing(),
+        )
     except TritonRepoError as error:
-        return None, (str(error),)
+        return replace(found, notes=(str(error),))
 
 
 def freed(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -177,7 +187,7 @@ def _with_heads(found: Report) -> Report:
     taken, given = found.ends
     picture = read_picture(taken)
     if picture and given:
-        heads = recognise.fitting(picture.planes, given, len(found.contents.labels) or (named.classes if named else 0))
+        heads = recognise.fitting(picture.planes, given, len(found.labels) or (named.classes if named else 0))
         preferred = [head for head in heads if named and head.kind == named.kind]
         return replace(found, heads=tuple(preferred or heads), named_head=named)
     return replace(found, named_head=named)

@@ -45,9 +45,15 @@ def header(path: Path) -> dict[str, Any]:
     return said
 
 
+def _start(path: Path) -> int:
+    """Where the tensors begin: offsets count from there."""
+    with path.open("rb") as file:
+        return 8 + int(struct.unpack("<Q", file.read(8))[0])
+
+
 def tensors(path: Path, said: Mapping[str, Any]) -> dict[str, Array]:
     """The tensors that a header names. Raises CheckpointError for one that has no type or shape, or ends behind the file."""
-    found = {}
+    found, behind = {}, path.stat().st_size - _start(path)
     for name, entry in said.items():
         try:
             shape = tuple(int(extent) for extent in entry["shape"])
@@ -55,6 +61,6 @@ def tensors(path: Path, said: Mapping[str, Any]) -> dict[str, Array]:
             end = int(entry["data_offsets"][1])
         except (TypeError, KeyError, ValueError, IndexError):
             raise CheckpointError(f"{path}: tensor {name!r} has no type, shape or place", "save it again") from None
-        if end > path.stat().st_size:
+        if end > behind:
             raise CheckpointError(f"{path}: it is cut off: tensor {name!r} ends behind it", "fetch it again")
     return found

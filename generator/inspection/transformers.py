@@ -31,7 +31,7 @@ def read(path: Path) -> Contents:
         facts["weights"] = "none: neither model.safetensors nor pytorch_model.bin lies in the folder"
     elif groups and "auto_map" in said:
         facts["code"] = "config.json names Python files of its own (auto_map); they are not run without `trust_checkpoint: true`"
-    return Contents(tuple(groups), facts=facts, labels=_labels(said))
+    return Contents(tuple(groups), facts=facts, labels=_labels(said), fields={"folder": folder})
 
 
 def config(folder: Path) -> dict[str, Any]:

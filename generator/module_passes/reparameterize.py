@@ -91,7 +91,7 @@ def _ways(step: Traced, term: Any) -> dict[fx.Node, Branch]:
         if _is_conv(part):
             found[term.args[0]] = Branch(part, tuple(norms))
             break
-        if is_norm(part) and not list(part.children()):
+        if is_norm(part) and all(_is_nothing(child) for child in part.children()):  # timm's hold an activation, or none
             norms.append(part)
         elif not _is_nothing(part):
             break

@@ -1,0 +1,27 @@
+"""xgboost: a model that XGBoost saved itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from generator.converted import Converted, decides
+from generator.fields import SpecFile
+
+
+class XGBoost(Converted):
+    """An XGBoost model (.json, .ubj), through onnxmltools; a pickled one is of kind sklearn."""
+
+    kind: Literal["xgboost"] = "xgboost"
+    packages: ClassVar[str] = "tabular"
+    script: ClassVar[str] = "from_xgboost.py"
+    sources: ClassVar[tuple[str, ...]] = decides("tabular", "from_xgboost.py", "tabular.py")
+    proof: ClassVar[tuple[int, ...]] = (256, 1)
+
+    file: Annotated[SpecFile, Field(description="What `save_model` wrote.")]
+
+    def checkpoint(self) -> Path:
+        """The file."""
+        return self.file
