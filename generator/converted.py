@@ -147,7 +147,9 @@ class Converted(Frontend):
         names = [tensor.name for tensor in interface.inputs]
         for name, one in self.inputs.items():
             if name not in names:
-                raise CheckpointError(f"inputs: the model has no input {name!r}", f"it has {', '.join(map(str, interface.inputs))}")
+                raise CheckpointError(
+                    f"inputs: the model has no input {name!r}", f"it has {', '.join(map(str, interface.inputs))}"
+                )
             tensor = next(t for t in interface.inputs if t.name == name)
             if not tensor.accepts(one.tensor(name)):
                 raise CheckpointError(f"inputs: {one.tensor(name)}; the model takes {tensor}", "correct its shape or type")

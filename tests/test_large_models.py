@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import outer_graphs
 import pytest
 from onnx import TensorProto, helper
 
-from generator import check, graph, paths
+from generator import check, graph, paths, weights
 from generator.cli import run
 
 NET = """\
@@ -141,6 +142,21 @@ def test_a_disk_that_is_full_is_one_message(tmp_path: Path, capsys: pytest.Captu
     error = capsys.readouterr().err
     assert "m.onnx.data: Is a directory; make room there, or name another place" in error
     assert "Traceback" not in error
+
+
+def test_a_disk_without_room_is_told_before_work_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = parts(tmp_path)
+    full = shutil.disk_usage(tmp_path)._replace(free=50 * 1024)
+    monkeypatch.setenv("TRITON_REPO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    monkeypatch.setattr(weights, "LIMIT", 100 * 1024)
+    assert run(["build", str(path), "-o", str(tmp_path / "repo")]) == 1
+    error = capsys.readouterr().err
+    assert ": building parts takes about 0.0 GiB there; 0.0 GiB are free; make room" in error
+    assert not (tmp_path / "repo").exists()
+    assert not (tmp_path / "cache" / "steps").exists()
 
 
 @pytest.mark.parametrize(

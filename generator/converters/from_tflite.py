@@ -23,7 +23,9 @@ def _load(path: str) -> Any:
 def _names(path: str) -> tuple[dict[str, str], dict[str, str]]:
     """Tensors inside -> names of inputs, and of outputs: those of its signature, else its own without `:0` and the like."""
     found = _load(path)
-    inputs, outputs = ({one["name"]: _safe(one["name"]) for one in side} for side in (found.get_input_details(), found.get_output_details()))
+    inputs, outputs = (
+        {one["name"]: _safe(one["name"]) for one in side} for side in (found.get_input_details(), found.get_output_details())
+    )
     signatures = found.get_signature_list()
     if len(signatures) == 1:
         runner = found.get_signature_runner(next(iter(signatures)))
