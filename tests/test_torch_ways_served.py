@@ -45,7 +45,7 @@ class Flow(nn.Module):
 
     def forward(self, image):
         y = self.net(image)
-        if bool(image.mean() > 0.5):
+        if int(image.size(2)) > 10:
             y = y * 2.0
         return y
 """
