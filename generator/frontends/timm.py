@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from generator import evaluation_table
 from generator.extras import library
 from generator.inputs import Input
 from generator.library_frontend import LibraryFrontend
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     import torch
 
     from generator.torch_weights import State
-
-#: timm's words for how pixels are resampled, in ours.
-_RESAMPLED = {"bicubic": "cubic", "bilinear": "linear", "nearest": "nearest"}
 
 
 class Timm(LibraryFrontend):
@@ -55,9 +51,9 @@ class Timm(LibraryFrontend):
             return list(self.outputs)
         return ["features" if self.arguments.get("num_classes") == 0 else "logits"]
 
-    def export(self, opset: int, path: Path) -> dict[str, str]:
-        """Also says timm's evaluation transform as a `preprocess:` block."""
-        return {**super().export(opset, path), "preprocess": self._preset()}
+    def preprocessing(self) -> Mapping[str, Any]:
+        """timm's evaluation transform."""
+        return evaluation_table.preprocessing("timm", self.model)
 
     def _size(self) -> tuple[int, int, int]:
         said = self.arguments.get("img_size")
@@ -65,22 +61,6 @@ class Timm(LibraryFrontend):
         if said is not None:
             height, width = (said, said) if isinstance(said, int) else said
         return self.arguments.get("in_chans", channels), height, width
-
-    def _preset(self) -> str:
-        """Only what differs from the defaults of `generator/preprocessing/timm.py`."""
-        from generator.preprocessing.timm import Timm as Preset
-
-        config = _config(self.model)
-        own = {
-            "crop_pct": config["crop_pct"],
-            "interpolation": _RESAMPLED.get(config["interpolation"], config["interpolation"]),
-            "mean": list(config["mean"]),
-            "std": list(config["std"]),
-        }
-        usual = Preset().model_dump(mode="json")
-        changed = {name: value for name, value in own.items() if value != usual[name]}
-        mode = "" if config["crop_mode"] == "center" else f" (timm crops with crop_mode {config['crop_mode']})"
-        return "{kind: timm" + "".join(f", {name}: {json.dumps(value)}" for name, value in changed.items()) + "}" + mode
 
 
 @functools.cache

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from generator import evaluation_table
 from generator.errors import CheckpointError
 from generator.extras import library
 from generator.heads import Head
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 _AUXILIARY = {"aux_loss": ("aux_classifier.",), "aux_logits": ("aux1.", "AuxLogits.")}
 #: Sides that detectors were trained with where it is not 800.
 _SIDES = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320, "fasterrcnn_mobilenet_v3_large_320_fpn": 320}
-_PRESETS = {"ssd300_vgg16": "torchvision_ssd", "ssdlite320_mobilenet_v3_large": "torchvision_ssdlite"}
 
 
 class Torchvision(LibraryFrontend):
@@ -116,27 +114,9 @@ class Torchvision(LibraryFrontend):
 
         return translations()
 
-    def export(self, opset: int, path: Path) -> dict[str, str]:
-        """Also says torchvision's evaluation transform as a `preprocess:` block, and a detector's own `nms:`."""
-        return {**super().export(opset, path), **self._hints()}
-
-    def _hints(self) -> dict[str, str]:
-        if self._is("detection"):
-            return {"preprocess": f"{{kind: {_PRESETS.get(self.model, 'torchvision_detection')}}}"}
-        if not self._is("classification"):
-            return {}
-        from generator.preprocessing.torchvision_classification import TorchvisionClassification as Preset
-
-        transform, usual = self._transform(), Preset().model_dump(mode="json")
-        linear = transform.interpolation.value == "bilinear"
-        own = {
-            "resize": transform.resize_size[0],
-            "interpolation": "linear" if linear else "cubic",
-            "mean": list(transform.mean),
-            "std": list(transform.std),
-        }
-        changed = "".join(f", {name}: {json.dumps(value)}" for name, value in own.items() if value != usual[name])
-        return {"preprocess": f"{{kind: torchvision_classification{changed}}}"}
+    def preprocessing(self) -> Mapping[str, Any]:
+        """torchvision's evaluation transform, or what a detector does itself."""
+        return evaluation_table.preprocessing("torchvision", self.model)
 
     def _canvas(self) -> tuple[int, int]:
         shape = next(iter(self.taken().values())).shape
@@ -152,8 +132,6 @@ class Torchvision(LibraryFrontend):
 
     def _is(self, task: str) -> bool:
         models = self._models()
-        if task == "classification":
-            return not any(self._is(other) for other in ("detection", "segmentation", "video", "optical_flow", "quantization"))
         return self.model in models.list_models(getattr(models, task))
 
     def _transform(self) -> Any:
