@@ -3,7 +3,8 @@
 
     .venv/bin/python examples/converted/make_models.py
 
-The frameworks come with the environments that the generator makes for its converters (docs/converters.md): this file runs itself there.
+The frameworks come with the environments that the generator makes for its converters (docs/converters.md); this file runs itself
+there.
 """
 
 from __future__ import annotations
