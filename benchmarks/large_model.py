@@ -107,7 +107,9 @@ class Watch:
             thread.join()
 
     def _look(self, ended: threading.Event) -> None:
+        before = time.monotonic()
         while not ended.wait(1 / RATE):
+            elapsed, before = time.monotonic() - before, time.monotonic()
             if not self.verb:
                 continue
             found = descendants(os.getpid())
@@ -115,7 +117,7 @@ class Watch:
             stage = f"{self.verb}: {step}" if step else self.verb
             sizes = [pss(pid) for pid in found]
             peak = self.peaks.setdefault(stage, Peak())
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + 1 / RATE
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + elapsed
             if sum(size for size, _ in sizes) > peak.held:
                 self.peaks[stage] = Peak(sum(s for s, _ in sizes), sum(a for _, a in sizes), len(found))
 
@@ -211,9 +213,9 @@ def write_onnx(layers: int, state: dict[str, object]) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), "net.onnx")
 
 
-def command(watch: Watch, folder: Path, *words: str, code: int = 0) -> None:
-    """One call of triton-repo, watched."""
-    watch.verb = f"{words[1].split('.')[0] if words[1].endswith('.yaml') else 'both'} {words[0]}"
+def command(watch: Watch, folder: Path, model: str, *words: str, code: int = 0) -> None:
+    """One call of triton-repo for a model, watched."""
+    watch.verb = f"{model} {words[0]}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRITON_REPO_CACHE": str(folder / "cache")}
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "generator.cli", *words], cwd=folder, env=environment, check=False)
@@ -223,15 +225,16 @@ def command(watch: Watch, folder: Path, *words: str, code: int = 0) -> None:
         raise SystemExit(f"triton-repo {' '.join(words)} ended with {done.returncode}")
 
 
-def run(folder: Path, watch: Watch) -> None:
-    """Both models through everything."""
+def run(folder: Path, watch: Watch, weights: int) -> None:
+    """Both models through everything; the table after each."""
     for name in ("torch", "onnx"):
-        command(watch, folder, "build", f"{name}.yaml", "-o", name)
-        command(watch, folder, "check", name)
-        command(watch, folder, "verify", f"{name}.yaml", "-r", name)
-        command(watch, folder, "onnx", f"{name}.yaml", "-o", f"final_{name}.onnx")
+        command(watch, folder, name, "build", f"{name}.yaml", "-o", name)
+        command(watch, folder, name, "check", name)
+        command(watch, folder, name, "verify", f"{name}.yaml", "-r", name)
+        command(watch, folder, name, "onnx", f"{name}.yaml", "-o", f"final_{name}.onnx")
         if name == "onnx":
-            command(watch, folder, "diff", "net.onnx", "final_onnx.onnx", code=2)
+            command(watch, folder, name, "diff", "net.onnx", "final_onnx.onnx", code=2)
+        report(watch, weights)
         for left in (folder / name, folder / "cache" / "steps"):
             shutil.rmtree(left)
         for file in folder.glob("final_*"):
@@ -265,8 +268,7 @@ def main() -> int:
             (paths.cache() / shared).mkdir(parents=True, exist_ok=True)
             (folder / "cache" / shared).symlink_to(paths.cache() / shared)
         with watch.running():
-            run(folder, watch)
-        report(watch, weights)
+            run(folder, watch, weights)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return int(max(peak.held for peak in watch.peaks.values()) > 2.5 * weights)

@@ -16,8 +16,17 @@ TABLE = Path(__file__).with_name("architectures.json")
 #: The last layer of classifiers, whose width is the number of classes.
 _CLASSIFIER = re.compile(
     r"((head_?dist|heads?|fc|classifier|last_linear|logits|output|aux\d|AuxLogits)"
-    r"(\.(fc|fc2|l|head|head_dist|classifier|mlp|\d|fc\.fc2|classifier_fc|m))?)\.(weight|bias|l\.weight|l\.bias)"
+    r"(\.(fc|fc2|l|head|head_dist|classifier|mlp|\d|fc\.fc2|classifier_fc|m|low_classifier|high_classifier))?)\.(weight|bias|l\.weight|l\.bias)"
 )
+#: The layers of torchvision's detectors and segmenters whose width follows from the number of classes.
+_BY_CLASSES = re.compile(
+    r"(roi_heads\.(box_predictor\.(cls_score|bbox_pred)|mask_predictor\.mask_fcn_logits)|aux_classifier\.4"
+    r"|head\.classification_head\.(cls_logits|module_list\.\d+(\.1)?))\.(weight|bias)"
+)
+_SCORES = re.compile(
+    r"roi_heads\.box_predictor\.cls_score\.weight|head\.classification_head\.(cls_logits|module_list\.0(\.1)?)\.weight"
+)
+_BOXES = re.compile(r"head\.regression_head\.(bbox_reg|module_list\.0(\.1)?)\.weight")
 #: Written by newer versions of torch only, or made anew when the module is made.
 _PASSING = re.compile(r"(.*\.)?(num_batches_tracked|relative_position_index|position_ids|attn_mask|relative_coords_table)")
 
@@ -46,13 +55,17 @@ def fingerprint(shapes: Shapes) -> str:
     lines = sorted(
         f"{name}:{list(shape)}"
         for name, shape in shapes.items()
-        if not _CLASSIFIER.fullmatch(name) and not _PASSING.fullmatch(name)
+        if not any(pattern.fullmatch(name) for pattern in (_CLASSIFIER, _PASSING, _BY_CLASSES))
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def classes(shapes: Shapes) -> int:
     """Rows of the last layer of a classifier (`classifier.6` comes after `classifier.3`); 0 where several differ."""
+    scores = next((shape for name, shape in shapes.items() if _SCORES.fullmatch(name) and shape), None)
+    if scores:  # of a detector: as many for each anchor as there are classes, four numbers for its box
+        boxes = next((shape for name, shape in shapes.items() if _BOXES.fullmatch(name) and shape), (4,))
+        return scores[0] // max(boxes[0] // 4, 1)
     found = {name: shape[0] for name, shape in shapes.items() if _CLASSIFIER.fullmatch(name) and len(shape) in (1, 2, 4)}
     last = max((_number(name) for name in found), default=-1)
     rows = {count for name, count in found.items() if _number(name) == last}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from generator import carry, learning, lock, plan_check, repository, run, versions
+from generator import carry, disk, learning, lock, plan_check, repository, run, versions
 from generator.findings import Finding
 from generator.folder import FolderModel
 from generator.load import load_all
@@ -104,6 +104,7 @@ def build(planned: Sequence[Planned], output: Path, progress: Progress) -> list[
     stale = [p for p in planned if not p.fresh]
     if not stale:
         return []
+    disk.check([p.pipeline for p in stale if isinstance(p.pipeline, Pipeline) and run.cached(p.steps[0]) is None], output)
     results = {p.pipeline.spec.name: _graphs(p, progress) for p in stale}
     rows: list[tuple[str, int, str]] = []
     with repository.staging(output) as staged:

@@ -82,12 +82,23 @@ def _floats(name: str, a: NDArray[np.float64], b: NDArray[np.float64], absolute:
 
 
 def _equal(name: str, a: NDArray[Any], b: NDArray[Any]) -> Comparison:
+    a, b = _texts(a), _texts(b)
     wrong = np.argwhere(a != b)
     problems = []
     if len(wrong):
         at = tuple(int(i) for i in wrong[0])
         problems.append(f"{name}: {len(wrong)} of {a.size} values differ, first at {list(at)}: {b[at]!r}, expected {a[at]!r}")
     return Comparison(compared=a.size, max_abs=0.0, problems=problems)
+
+
+def _texts(values: NDArray[Any]) -> NDArray[Any]:
+    """A BYTES tensor's elements as bytes: the server gives those, ONNX Runtime and frameworks give texts."""
+    if values.dtype != np.dtype(object):
+        return values
+    plain = [item.encode() if isinstance(item, str) else item for item in values.reshape(-1)]
+    found = np.empty(len(plain), dtype=object)
+    found[:] = plain
+    return found.reshape(values.shape)
 
 
 def detections(expected: Arrays, found: Arrays, bounds: Bounds, threshold: float) -> Comparison:

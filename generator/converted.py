@@ -147,7 +147,9 @@ class Converted(Frontend):
         names = [tensor.name for tensor in interface.inputs]
         for name, one in self.inputs.items():
             if name not in names:
-                raise CheckpointError(f"inputs: the model has no input {name!r}", f"it has {', '.join(map(str, interface.inputs))}")
+                raise CheckpointError(
+                    f"inputs: the model has no input {name!r}", f"it has {', '.join(map(str, interface.inputs))}"
+                )
             tensor = next(t for t in interface.inputs if t.name == name)
             if not tensor.accepts(one.tensor(name)):
                 raise CheckpointError(f"inputs: {one.tensor(name)}; the model takes {tensor}", "correct its shape or type")
@@ -177,10 +179,8 @@ class Converted(Frontend):
             for name, values in expected.items():
                 far = max(far, _far(name, values, found[name], by))
         if far > _STRAY:
-            raise ExportError(
-                f"{exporter} made a graph that computes something else than {by}: {far:.0%} of the values are far off",
-                f"a mistake of the converter; say which model it is where {exporter.split()[0]} is made, or export it yourself",
-            )
+            what = f"{exporter} made a graph that computes something else than {by}: {far:.0%} of the values are far off"
+            raise ExportError(what, "a mistake of the converter: tell its makers, or export the model to ONNX yourself")
         return by
 
     def _say_values(self) -> str:

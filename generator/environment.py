@@ -1,13 +1,15 @@
 """Virtual environments of converters: made once, in the cache, from lists in which every package is pinned.
 
-Frameworks clash with each other and with what this project needs, so each gets packages of its own. The folder is named by the digest
-of the list and of the Python that it is for; it is made beside its place and renamed at the end, so a half-made one is never used.
+Frameworks clash with each other and with what this project needs, so each gets packages of its own. The folder is named by the
+digest of the list and of the Python that it is for. It is made beside its place and renamed at the end: a half-made one is never
+used.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import platform
 import re
@@ -101,13 +103,19 @@ def _make(environment: Environment) -> None:
 
 def _venv(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "venv", *(["--without-pip"] if _own_pip() else []), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no reason given"]
         raise ToolError(
             f"{sys.executable} -m venv failed: {reason[0][:300]}",
             "install the modules venv and ensurepip (Debian: apt install python3-venv), and see that the disk is not full",
         )
+
+
+def _own_pip() -> bool:
+    """Has this interpreter a pip, which can install into another? Then the environment needs none."""
+    return importlib.util.find_spec("pip") is not None
 
 
 def _install(environment: Environment, python: Path) -> None:
@@ -121,7 +129,8 @@ def _install(environment: Environment, python: Path) -> None:
             return
         _say("uv refused; trying pip")
     try:
-        pip([str(python)], ["install", *wanted], f"the packages of {environment.own or environment.name}")
+        here, there = ([sys.executable], ["--python", str(python)]) if _own_pip() else ([str(python)], [])
+        pip(here, [*there, "install", *wanted], f"the packages of {environment.own or environment.name}")
     except ToolError as error:
         raise _failed(environment, error.message.partition(": ")[2]) from None
 

@@ -16,14 +16,14 @@ from generator.rows import aligned
 from generator.tensors import BATCH
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, ValueInfoProto
+    from onnx import ValueInfoProto
 
 #: How far a graph may be from its module and still be the same one: this finds frozen axes and branches, the ladder measures.
 _SAME = 1e-2
 
 
 def finished(work: Work, path: Path) -> None:
-    """Stack traces hold paths of this machine; what is built must not depend on where. Inputs and axes get the spec's names."""
+    """Stack traces hold paths of this machine; what is built must not depend on where. Axes get the spec's names."""
     from generator.graph import save, settled
 
     model = settled(path)
@@ -35,7 +35,6 @@ def finished(work: Work, path: Path) -> None:
         holder.metadata_props.extend(kept)
     for node in graph.node:
         node.doc_string = ""
-    _rename_inputs(work, model)
     for value in graph.input:
         _name_axes(value, list(work.inputs[value.name].shape))
     for value in graph.output:
@@ -44,19 +43,6 @@ def finished(work: Work, path: Path) -> None:
     del graph.value_info[:]
     graph.value_info.extend(kept)
     save(model, path)
-
-
-def _rename_inputs(work: Work, model: ModelProto) -> None:
-    """An input that is also an output bears another name after the dynamo exporter."""
-    found = [value.name for value in model.graph.input]
-    if len(found) != len(work.inputs):
-        return
-    names = {old: new for old, new in zip(found, work.inputs, strict=True) if old != new}
-    for value in model.graph.input:
-        value.name = names.get(value.name, value.name)
-    for node in model.graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = names.get(name, name)
 
 
 def _name_axes(value: ValueInfoProto, axes: list[int | str]) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from generator.inspection.report import Report, file_field
 from generator.plugin import family
-from generator.spec_text import CHECK, FILL_IN, FirstSpec, flow, remark
-
-_CLASSIFIER_SIZE = 224
+from generator.spec_text import FILL_IN, FirstSpec, flow, remark
 
 
 def relative(path: Path, folder: Path) -> str:
@@ -21,36 +18,53 @@ def relative(path: Path, folder: Path) -> str:
 
 def checkpoint(spec: FirstSpec, found: Report, folder: Path) -> None:
     """Say what is known of it; mark what is not."""
-    kind: Any = family("generator.frontends").get(found.kind.kind)
+    kind, known = found.kind.kind, found.library_model
+    cls: Any = family("generator.frontends").get(kind)
     spec.say("checkpoint:")
-    spec.say(f"kind: {found.kind.kind}", 1)
-    own = {file_field(kind) if kind else "file": found.path, **found.contents.fields}
+    spec.say(f"kind: {known.library if known else kind}", 1)
+    if known:
+        also = f"  # the same tensors have {remark(', '.join(known.others))}" if known.others else ""
+        spec.say(f"model: {flow(known.name)}{also}", 1)
+    own = {file_field(cls) if cls else "file": found.path, **found.contents.fields}
     for key, value in own.items():
         spec.say(f"{key}: {flow(relative(value, folder) if isinstance(value, Path) else value)}", 1)
-    for key in ("cfg", "weights") if found.kind.kind == "darknet" else ():
+    for key in ("cfg", "weights") if kind == "darknet" else ():
         if key not in own:
             spec.say(f"{key}: {found.path.stem}.{key} {FILL_IN} the .{key} that belongs to it", 1)
-    if found.kind.kind in ("state_dict", "safetensors"):
-        _weights(spec, found)
-    elif found.kind.kind == "pickled":
+    if known:
         _where(spec, found)
-        spec.say(f"trust_checkpoint: false {FILL_IN} true, if you trust whoever made it: loading runs code from the file", 1)
-        _said_inputs(spec, found, ("input",))
-    elif found.kind.kind == "torchscript":
+        if known.classes:
+            spec.say(f"arguments: {flow({'num_classes': known.classes})}", 1)
+    else:
+        _unknown(spec, found, cls)
+
+
+def _unknown(spec: FirstSpec, found: Report, cls: Any) -> None:
+    """What only the user knows."""
+    kind = found.kind.kind
+    if kind in ("state_dict", "safetensors"):
+        _weights(spec, found)
+    elif kind == "torchscript":
         names = [each for each in found.contents.facts.get("forward takes", "").split(", ") if each.isidentifier()]
         _said_inputs(spec, found, tuple(names) or ("input",))
-    elif (
-        kind is not None and "trust_checkpoint" in kind.model_fields and found.contents.code and found.kind.kind != "ultralytics"
-    ):
-        spec.say(f"trust_checkpoint: false {FILL_IN} true, if you trust whoever made it: loading runs code from the file", 1)
-    elif found.kind.kind == "torch_export":
-        spec.say(f"trust_checkpoint: false {FILL_IN} true, if you trust whoever made it: torch's loader can run code", 1)
+    elif kind == "pickled":
+        _where(spec, found)
+        _trust(spec, "loading runs code from the file")
+        _said_inputs(spec, found, ("input",))
+    elif kind == "torch_export":
+        _trust(spec, "torch's loader can run code")
+    elif found.contents.code and "trust_checkpoint" in getattr(cls, "model_fields", {}) and kind != "ultralytics":
+        _trust(spec, "loading runs code from the file")
+
+
+def _trust(spec: FirstSpec, why: str) -> None:
+    spec.say(f"trust_checkpoint: false {FILL_IN} true, if you trust whoever made it: {why}", 1)
 
 
 def _where(spec: FirstSpec, found: Report) -> None:
     """`key` and `prefix`, as far as the file has them."""
     group = found.contents.groups[found.chosen]
-    if group.path:
+    if group.path and found.kind.kind != "safetensors":
         others = [other.path or "the top" for other in found.contents.groups if other is not group]
         also = f"  # there are also {remark(', '.join(others))}" if others else ""
         spec.say(f"key: {flow(group.path)}{also}", 1)
@@ -59,39 +73,14 @@ def _where(spec: FirstSpec, found: Report) -> None:
 
 
 def _weights(spec: FirstSpec, found: Report) -> None:
-    """Where the weights lie, and the factory: the library's own where the tensors are those of its model."""
-    if found.kind.kind == "state_dict" or found.judged[found.chosen].prefix:
-        _where(spec, found)
-    sure = found.judged[found.chosen].sure
-    if sure is None:
-        seems = "; ".join(map(str, found.judged[found.chosen].guesses))
-        if seems:
-            spec.say(f"# by its names: {remark(seems)}", 1)
-        spec.say(f"factory: model.py:build {FILL_IN} the callable that makes its module, file.py:name or package.module:name", 1)
-        spec.say("# arguments: {num_classes: 10}  # keyword arguments of the factory", 1)
-        _said_inputs(spec, found, ("image",))
-        return
-    classes = {"num_classes": sure.classes} if sure.classes else {}
-    if sure.library == "torchvision":
-        spec.say("factory: torchvision.models:get_model", 1)
-        spec.say(f"arguments: {flow({'name': sure.name, 'weights': None, **classes})}", 1)
-    else:
-        spec.say("factory: timm:create_model", 1)
-        spec.say(f"arguments: {flow({'model_name': sure.name, **classes})}", 1)
-    size = _size_in(sure.name) or _CLASSIFIER_SIZE
-    spec.say(f"inputs: {{image: [batch, {_channels(found)}, {size}, {size}]}} {CHECK} the size of its training", 1)
-
-
-def _size_in(name: str) -> int:
-    """`vit_base_patch16_384` says its size."""
-    found = re.search(r"_(\d{3})(_|\.|$)", name)
-    return int(found[1]) if found and 64 <= int(found[1]) <= 896 else 0
-
-
-def _channels(found: Report) -> int:
-    """Of the first convolution; 3 where there is none."""
-    shapes = found.judged[found.chosen].shapes.values() if found.judged else ()
-    return next((shape[1] for shape in shapes if len(shape) == 4), 3)
+    """Where the weights lie; the factory only the user knows."""
+    _where(spec, found)
+    seems = "; ".join(map(str, found.judged[found.chosen].guesses)) if found.judged else ""
+    if seems:
+        spec.say(f"# by its names: {remark(seems)}", 1)
+    spec.say(f"factory: model.py:build {FILL_IN} the callable that makes its module, file.py:name or package.module:name", 1)
+    spec.say("# arguments: {num_classes: 10}  # keyword arguments of the factory", 1)
+    _said_inputs(spec, found, ("image",))
 
 
 def likely_input(found: Report) -> str:

@@ -21,6 +21,8 @@ _SHOWN = {
     "yolox": "yolox", "nanodet": "nanodet", "detr": "rt_detr", "ssd": "torchvision_ssd", "retinanet": "letterbox",
     "fcos": "letterbox", "centernet": "stretch",
 }  # fmt: skip
+#: Classes that `classification` answers unless told otherwise.
+_TOP = 5
 #: Bytes; a longer text beside a checkpoint is no list of labels.
 _LONGEST_LIST = 1 << 20
 
@@ -78,12 +80,26 @@ def _ends(spec: FirstSpec, found: Report) -> None:
 def _detector(found: Report, picture: Picture | None) -> bool:
     if found.heads:
         return picture is not None
+    if found.library_model:
+        return _shown_by_torchvision(found) != ""
     return found.named_head is not None and (found.kind.kind != "onnx" or picture is not None)
 
 
+def _shown_by_torchvision(found: Report) -> str:
+    """What torchvision's detectors are shown; "" for other models."""
+    model = found.library_model
+    if model is None or model.library != "torchvision" or not re.match(r"(fasterrcnn|retinanet|fcos|ssd|ssdlite)", model.name):
+        return ""
+    presets = {"ssd300_vgg16": "torchvision_ssd", "ssdlite320_mobilenet_v3_large": "torchvision_ssdlite"}
+    return presets.get(model.name, "torchvision_detection")
+
+
 def _classifier(found: Report, picture: Picture | None) -> bool:
-    if found.judged and found.judged[found.chosen].sure and found.judged[found.chosen].guesses[0].classes:
-        return True
+    model = found.library_model
+    if model:
+        return bool(model.classes) and not re.match(
+            r"(deeplab|fcn|lraspp|maskrcnn|keypointrcnn|raft|mc3|r3d|r2plus|s3d|mvit_v|swin3d)", model.name
+        )
     _, given = found.ends
     return picture is not None and len(given) == 1 and len(given[0].shape) == 1 and 1 < given[0].shape[0] <= 100_000
 
@@ -94,7 +110,11 @@ def _detections(spec: FirstSpec, found: Report, picture: Picture | None, name: s
     kind = head.kind if head else found.named_head.kind if found.named_head else ""
     if head and not stated:
         _head(spec, found.heads)
-    elif not head and found.kind.kind in ("state_dict", "safetensors", "torchscript", "torch_export", "pickled"):
+    elif (
+        not head
+        and not found.library_model
+        and found.kind.kind in ("state_dict", "safetensors", "torchscript", "torch_export", "pickled")
+    ):
         classes = found.named_head.classes if found.named_head else 0
         spec.say(f"# its weights are those of {remark(str(found.named_head))}; docs/heads.md lists what each head takes")
         spec.say(f"head: {{kind: {kind}, classes: {classes or 80}}} {CHECK} kind, classes and activation")
@@ -105,12 +125,13 @@ def _detections(spec: FirstSpec, found: Report, picture: Picture | None, name: s
     if needs:
         spec.say("iou_threshold: 0.45", 1)
     spec.say("max_detections: 100", 1)
-    _preprocess(spec, found, _SHOWN.get(kind, "letterbox"), "docs/preprocessing.md says which libraries show their models what")
+    shown = _shown_by_torchvision(found) or _SHOWN.get(kind, "letterbox")
+    _preprocess(spec, found, shown, "docs/preprocessing.md says which libraries show their models what")
     if picture is not None and min(picture.size) < 1 and "size" not in found.preprocessing:
         spec.say(f"size: [{SIZE}, {SIZE}] {CHECK} the size of its training", 1)
     spec.say("postprocess:")
     spec.say("kind: detections", 1)
-    counts = head.classes if head else found.named_head.classes if found.named_head else 0
+    counts = head.classes if head else found.named_head.classes if found.named_head and not found.library_model else 0
     _labels(spec, found, name, folder, counts)
 
 
@@ -122,7 +143,7 @@ def _preprocess(spec: FirstSpec, found: Report, kind: str, check: str) -> None:
     else:
         spec.say("preprocess:")
         spec.say(f"kind: {kind} {CHECK} {check}", 1)
-    if not found.ends[0] and "size" not in found.preprocessing:
+    if not found.ends[0] and "size" not in found.preprocessing and found.library_model is None:
         spec.say(f"# size: [{SIZE}, {SIZE}]  # height and width, where the model leaves them free", 1)
 
 
@@ -137,13 +158,14 @@ def _head(spec: FirstSpec, heads: tuple[Head, ...]) -> None:
 
 
 def _classes(spec: FirstSpec, found: Report, name: str, folder: Path) -> None:
-    sure = found.judged[found.chosen].sure if found.judged else None
-    given = found.ends[1]
-    classes = given[0].shape[0] if given else sure.classes if sure else 0
-    kind = "timm" if sure and sure.library == "timm" else "torchvision_classification"
+    model, given = found.library_model, found.ends[1]
+    classes = given[0].shape[0] if given else model.classes if model else 0
+    kind = "timm" if model and model.library == "timm" else "torchvision_classification"
     _preprocess(spec, found, kind, "size, mean and std of its training (docs/preprocessing.md)")
     spec.say("postprocess:")
     spec.say("kind: classification", 1)
+    if 0 < classes < _TOP:
+        spec.say(f"top_k: {classes}", 1)
     _labels(spec, found, name, folder, classes)
 
 

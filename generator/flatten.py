@@ -36,13 +36,8 @@ class Flat(torch.nn.Module):
         self._keywords = set(inputs) <= _parameters(module) and not _in_order(module, inputs)
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Every output, or those that the spec names; one that is an input, or another output, becomes a tensor of its own."""
-        seen = {id(tensor) for tensor in tensors}
-        own = []
-        for tensor in self._named(self._called(tensors)).values():
-            own.append(tensor.clone() if id(tensor) in seen else tensor)
-            seen.add(id(tensor))
-        return tuple(own)
+        """Every output, or those that the spec names."""
+        return tuple(self._named(self._called(tensors)).values())
 
     def named(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
         """Its outputs by name. Raises ExportError where it does not take these inputs or gives other outputs than are named."""
@@ -70,16 +65,11 @@ class Flat(torch.nn.Module):
 
     def bare(self, feeds: Mapping[str, NDArray[Any]]) -> torch.nn.Module:
         """The module itself where nothing has to be put around it: its names in the graph stay as they are."""
-        given = self.tensors(feeds)
         with torch.no_grad():
-            result = self._called(given)
+            result = self._called(self.tensors(feeds))
         plain = [result] if isinstance(result, torch.Tensor) else result
         flat = type(plain) in (list, tuple) and all(isinstance(leaf, torch.Tensor) for leaf in plain)
-        if not flat or self._keywords:
-            return self
-        distinct = {id(tensor) for tensor in (*given, *plain)}
-        whole = len(self._named(result)) == len(plain) and len(distinct) == len(given) + len(plain)
-        return self.inner if whole else self
+        return self.inner if flat and not self._keywords and len(self._named(result)) == len(plain) else self
 
     def _called(self, tensors: Sequence[torch.Tensor]) -> Any:
         return self.inner(**dict(zip(self.inputs, tensors, strict=True))) if self._keywords else self.inner(*tensors)

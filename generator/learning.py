@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from generator import learned, plan, run
+from generator import disk, learned, plan, run
 from generator.pipeline import Pipeline
 from generator.plan import Step
 
@@ -24,6 +24,8 @@ def learn(pipeline: Pipeline, progress: Callable[[Step, str], None]) -> Pipeline
     if not pipeline.pending:
         return pipeline
     step = plan.export_step(pipeline)
+    pipeline.spec.checkpoint.prepare()
+    disk.check([pipeline])
     progress(step, "")
     folder = run.ensure(step, pipeline)
     progress(step, "; ".join(said(run.facts(folder))))

@@ -58,12 +58,15 @@ def hooked(module: torch.nn.Module) -> bool:
 
 def _graph(module: torch.nn.Module, opaque: set[torch.nn.Module]) -> tuple[fx.Graph, bool] | None:
     """The graph with all arguments free, else with those that have a default at it."""
+    import torch
     from torch import fx
 
     class Tracer(fx.Tracer):
         def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
             return m in opaque or not _worth(m) or super().is_leaf_module(m, module_qualified_name)
 
+    if isinstance(module, torch.jit.ScriptModule):
+        return None
     parameters = inspect.signature(module.forward).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     for fixed in [{}, defaults] if defaults else [{}]:

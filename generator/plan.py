@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import platform
@@ -18,6 +19,8 @@ from generator.folder import FolderModel
 from generator.pipeline import Pipeline
 
 _PACKAGE = Path(generator.__file__).parent
+#: Bytes from which on a file's digest is remembered.
+_LARGE = 2**26
 
 #: What decides a step besides the spec: libraries by distribution name, our own files by their path in the package.
 _EXPORT = (
@@ -172,12 +175,22 @@ def why_stale(step: Step, before: dict[str, str] | None) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
+    """sha256 of a file, hexadecimal; one of gigabytes is read once as long as it stays as it is."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        state = path.stat()
+        return _file_digest(path, state.st_ino, state.st_size, state.st_mtime_ns) if state.st_size > _LARGE else _read(path)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}", "make it readable") from None
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _file_digest(path: Path, *_state: int) -> str:
+    return _read(path)
 
 
 def _digest(data: bytes) -> str:
@@ -185,10 +198,12 @@ def _digest(data: bytes) -> str:
 
 
 def _said(title: str, value: Any, files: Sequence[Path] = ()) -> dict[str, str]:
-    """A part of the spec; files count by their content, so their paths become names."""
+    """A part of the spec; files count by their content, so their paths, and those of folders with them, become names."""
     text = json.dumps(value, sort_keys=True)
     for path in files:
         text = text.replace(str(path), path.name)
+        for folder in path.parents:
+            text = text.replace(f'"{folder}"', f'"{folder.name}"')
     return {title: text}
 
 

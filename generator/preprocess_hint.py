@@ -38,8 +38,13 @@ def judge(pipeline: Pipeline) -> list[Finding]:
 
 def line(said: Mapping[str, Any]) -> str:
     """As a spec says it: `preprocess: {kind: center_crop, resize: 256}`."""
+    return f"preprocess: {text(said)}"
+
+
+def text(said: Mapping[str, Any]) -> str:
+    """The same without the name of the field."""
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
-    return f"preprocess: {yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10**6).strip()}"
+    return str(yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10**6).strip())
 
 
 def parsed(said: Mapping[str, Any]) -> Preprocess:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-import zipfile
 from pathlib import Path
 
+from generator import archives
 from generator.errors import CheckpointError
+from generator.pickle_reader import Made
+from generator.torch_pickle import plain
 
 
 def read(path: Path) -> tuple[list[str], int | None]:
@@ -16,32 +18,45 @@ def read(path: Path) -> tuple[list[str], int | None]:
     Raises CheckpointError for a file that is none.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            sources = {
-                name: archive.read(name).decode("utf-8")
-                for name in archive.namelist()
-                if "/code/__torch__" in name and name.endswith(".py")
-            }
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        names = archives.names(path)
+        sources = [name for name in names if "/code/__torch__" in name and name.endswith(".py")]
+        if not sources:
+            raise CheckpointError(
+                f"{path}: not a TorchScript archive: it holds no code", "save it with torch.jit.save, not torch.save"
+            )
+        top, module = _top(path, names, sources)
+        found = [f for f in _functions(archives.read(path, top).decode("utf-8"), module) if f.name == "forward"]
+    except UnicodeDecodeError as error:
         raise CheckpointError(f"{path}: not a TorchScript archive: {error}", "save it with torch.jit.save") from None
-    if not sources:
-        raise CheckpointError(
-            f"{path}: not a TorchScript archive: it holds no code", "save it with torch.jit.save, not torch.save"
-        )
-    top = min(sources, key=lambda name: (name.count("/"), len(name)))
-    found = [f for f in _functions(sources[top]) if f.name == "forward"]
+    except CheckpointError as error:
+        what = error.message.removeprefix(f"{path}: ").removeprefix("not a TorchScript archive: ")
+        raise CheckpointError(f"{path}: not a TorchScript archive: {what}", error.remedy) from None
     if not found:
         raise CheckpointError(f"{path}: its module has no forward", "script or trace a module with one")
     function = found[-1]
     return [argument.arg for argument in function.args.args[1:]], _outputs(function.returns)
 
 
-def _functions(source: str) -> list[ast.FunctionDef]:
+def _top(path: Path, names: list[str], sources: list[str]) -> tuple[str, str]:
+    """The source of the outermost module and its class, as the archive's pickle names it; else the likeliest source."""
+    pickled = next((name for name in names if name.rpartition("/")[2] == "data.pkl" and name.count("/") <= 1), "")
+    outermost = plain(archives.read(path, pickled)).value if pickled else None
+    if isinstance(outermost, Made):
+        module, _, name = outermost.name.rpartition(".")
+        source = next((each for each in sources if each.endswith(f"/code/{module.replace('.', '/')}.py")), "")
+        if source:
+            return source, name
+    return min(sources, key=lambda name: (name.count("/"), len(name))), ""
+
+
+def _functions(source: str, module: str) -> list[ast.FunctionDef]:
+    """Of the class `module`; of all classes where that is not known."""
     try:
         tree = ast.parse(source)
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    classes: list[ast.AST] = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == module]
+    return [node for top in classes or [tree] for node in ast.walk(top) if isinstance(node, ast.FunctionDef)]
 
 
 def _outputs(returns: ast.expr | None) -> int | None:

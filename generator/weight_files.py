@@ -16,7 +16,7 @@ import onnx
 
 from generator import paths
 from generator.errors import SurgeryError
-from generator.weights import LIMIT, SMALL, Place, outside, place, point, size, some
+from generator.weights import LIMIT, SMALL, Place, heavy, outside, place, point, size, some
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -32,7 +32,7 @@ _COUNT = itertools.count()
 
 def light(model: ModelProto, limit: int = LIMIT) -> ModelProto:
     """A model with its weights outside, where it has some there already or more than `limit` bytes; else itself."""
-    inside = [init for init in model.graph.initializer if not outside(init) and size(init) >= SMALL]
+    inside = [init for init in model.graph.initializer if not outside(init) and heavy(init)]
     if not inside or (not some(model) and sum(map(size, inside)) < limit):
         return model
     with _scratch_file() as file:
@@ -58,7 +58,8 @@ def held(graph: ir.Graph, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     """A new constant, put outside where those of the graph are and it is not small."""
     import onnx_ir as ir
 
-    if tensor.nbytes < SMALL or isinstance(tensor, ir.ExternalTensor) or not lazy(graph):
+    whole = tensor.dtype in (ir.DataType.INT32, ir.DataType.INT64) and len(tensor.shape) <= 1  # as `weights.heavy`
+    if tensor.nbytes < SMALL or whole or isinstance(tensor, ir.ExternalTensor) or not lazy(graph):
         return tensor
     with _scratch_file() as file:
         at = _written(file, tensor)
@@ -117,7 +118,7 @@ def _linked(places: list[Place], data: Path) -> bool:
     source = sources.pop()
     if sum(at.length for at in set(places)) < _WORTH * source.stat().st_size:
         return False
-    if source == data:
+    if data.exists() and source.samefile(data):
         return True
     if not all(paths.cache().resolve() in path.resolve().parents for path in (source, data)):
         return False

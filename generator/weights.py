@@ -77,9 +77,15 @@ def size(tensor: TensorProto) -> int:
     return math.ceil(math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth / 8)
 
 
+def heavy(tensor: TensorProto) -> bool:
+    """May it lie outside? Not what is small, nor lists of whole numbers, which shape inference reads."""
+    whole = tensor.data_type in (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+    return size(tensor) >= SMALL and not (whole and len(tensor.dims) <= 1)
+
+
 def total(model: ModelProto) -> int:
     """Bytes of the initialisers that may lie outside."""
-    return sum(bytes_ for init in model.graph.initializer if (bytes_ := size(init)) >= SMALL)
+    return sum(size(init) for init in model.graph.initializer if heavy(init))
 
 
 def files(model: ModelProto, path: Path) -> list[Path]:
@@ -106,7 +112,7 @@ def refer(model: ModelProto, path: Path) -> None:
     for init in model.graph.initializer:
         if outside(init):
             found = _checked(init, path)
-            if size(init) >= SMALL:
+            if heavy(init):
                 point(init, str(found.path), found)
             else:
                 _inside(init, found)

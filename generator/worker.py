@@ -38,15 +38,17 @@ def _do(task: dict[str, Any]) -> dict[str, str]:
 
 
 def _export(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
-    from generator import graph, learned
+    from generator import graph, learned, preprocess_hint
 
     output, checkpoint = Path(task["output"]), pipeline.spec.checkpoint
     said = checkpoint.export(pipeline.spec.opset, output)
     model = graph.checked(graph.settled(output, pipeline.spec.external_data_from * 2**20), "export")
     opset = next(o.version for o in model.opset_import if not o.domain)
     head = checkpoint.head() if pipeline.stated is None else None
+    told = checkpoint.preprocessing()
     return {
         **said,
+        **({"preprocess": preprocess_hint.text(told)} if told else {}),
         "opset": str(opset),
         "nodes": str(len(model.graph.node)),
         **({learned.HEAD: head.model_dump_json()} if head else {}),

@@ -27,7 +27,7 @@ REAL = {
     "keras.h5": "a Keras model in HDF5 (`kind: tensorflow`)",
     "keras.keras": "a Keras model (`kind: tensorflow`)",
     "keras.weights.h5": "weights of a Keras model in HDF5, without the model",
-    "lightgbm.joblib": "a pickled LightGBM model; loading it runs code (`kind: lightgbm`)",
+    "lightgbm.joblib": "a pickled LightGBM model; loading it runs code (`kind: sklearn`)",
     "lightgbm.txt": "a LightGBM model (`kind: lightgbm`)",
     "model.tflite": "a TensorFlow Lite model (`kind: tflite`)",
     "openvino.xml": "an OpenVINO IR; use the model that it was converted from",
@@ -42,7 +42,7 @@ REAL = {
     "sklearn.skops": "a scikit-learn model saved by skops (`kind: sklearn`)",
     "sklearn_packed.joblib": "a pickled scikit-learn model; loading it runs code (`kind: sklearn`)",
     "tfck.index": "the index of a TensorFlow checkpoint: variables without a graph",
-    "xgboost.joblib": "a pickled XGBoost model; loading it runs code (`kind: xgboost`)",
+    "xgboost.joblib": "a pickled XGBoost model; loading it runs code (`kind: sklearn`)",
     "xgboost.json": "an XGBoost model (`kind: xgboost`)",
     "xgboost.ubj": "an XGBoost model (`kind: xgboost`)",
 }

@@ -44,6 +44,8 @@ class Net(nn.Module):
         self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
         self.tied = self.head
 
+    mean: torch.Tensor
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.body(image - self.mean[:, None, None].float()).mean((2, 3))
         result: torch.Tensor = self.head(features)
@@ -330,3 +332,23 @@ def test_what_is_no_checkpoint_is_one_message(
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "classes"),
+    [
+        ({"classifier.0.weight": (4096, 512), "classifier.6.weight": (10, 4096), "classifier.6.bias": (10,)}, 10),
+        ({"roi_heads.box_predictor.cls_score.weight": (4, 1024), "roi_heads.box_predictor.bbox_pred.weight": (16, 1024)}, 4),
+        (
+            {
+                "head.classification_head.cls_logits.weight": (9 * 5, 256, 3, 3),
+                "head.regression_head.bbox_reg.weight": (9 * 4, 256, 3, 3),
+            },
+            5,
+        ),
+        ({"classifier.low_classifier.weight": (5, 40, 1, 1), "classifier.high_classifier.weight": (5, 128, 1, 1)}, 5),
+        ({"encoder.weight": (3, 3)}, 0),
+    ],
+)
+def test_classes_are_counted_where_libraries_put_them(shapes: Shapes, classes: int) -> None:
+    assert architectures.classes(shapes) == classes

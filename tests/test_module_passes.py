@@ -142,6 +142,18 @@ class Read(nn.Module):
         return self.norm(y) * y
 
 
+class ReadSum(nn.Module):
+    """One of the branches is read by another, too: merging would compute it twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.conv(x)
+        return (y + x) * y
+
+
 class Standardised(nn.Conv2d):
     """Weights are made anew at each call."""
 
@@ -211,6 +223,12 @@ def hooked() -> nn.Module:
     return norm(conv, 4)
 
 
+def listened() -> nn.Module:
+    conv = nn.Conv2d(4, 4, 3)
+    conv.register_forward_hook(lambda module, given, answer: answer * 2.0)
+    return norm(conv, 4)
+
+
 def in_training() -> nn.Module:
     module = norm(nn.Conv2d(4, 4, 3), 4)
     module[1].train()  # type: ignore[index]
@@ -266,11 +284,13 @@ UNTOUCHED: list[tuple[str, Callable[[], nn.Module], tuple[int, ...]]] = [
     ("fuse_conv_bn", Read, IMAGE),
     ("fuse_conv_bn", lambda: norm(Standardised(4, 4, 3), 4), IMAGE),
     ("fuse_conv_bn", hooked, IMAGE),
+    ("fuse_conv_bn", listened, IMAGE),
     ("fuse_conv_bn", lambda: nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), IMAGE),
     ("fuse_conv_bn", lambda: nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)), IMAGE),
     ("fuse_conv_bn", lambda: norm(nn.Conv2d(4, 4, 3), 4, nn.InstanceNorm2d), IMAGE),
     ("fuse_conv_bn", lambda: norm(nn.Conv2d(4, 4, 3), 4, lambda n: nn.BatchNorm2d(n, track_running_stats=False)), IMAGE),  # type: ignore[arg-type]
     ("reparameterize", Residual, IMAGE),
+    ("reparameterize", ReadSum, IMAGE),
     ("reparameterize", lambda: Plus(nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(3, 1, 1)), IMAGE),
     ("reparameterize", lambda: Plus(nn.BatchNorm2d(4), nn.Identity()), IMAGE),
     ("reparameterize", lambda: Plus(norm(nn.Conv2d(4, 4, 1), 4, BatchNormAct2d), BatchNormAct2d(4)), IMAGE),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import graphs
 import numpy as np
 import onnx
 import outer_graphs
@@ -206,10 +207,26 @@ def test_several_files_and_folders_become_one_file(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     graph.save(graph.load(tmp_path / "m.onnx"), tmp_path / "out" / "new.onnx", limit=0)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["new.onnx", "new.onnx.data"]
-    np.testing.assert_allclose(graph.run(graph.session(tmp_path / "out" / "new.onnx"), feeds)["y"], wanted, BOUNDS.relative, BOUNDS.absolute)
+    np.testing.assert_allclose(
+        graph.run(graph.session(tmp_path / "out" / "new.onnx"), feeds)["y"], wanted, BOUNDS.relative, BOUNDS.absolute
+    )
     model = graph.settled(tmp_path / "m.onnx", limit=0)
     assert not any((tmp_path / name).exists() for name in ("first.bin", "a/second.bin", "a/b/third.bin"))
     np.testing.assert_allclose(graph.run(graph.session_of(model), feeds)["y"], wanted, BOUNDS.relative, BOUNDS.absolute)
+
+
+def test_lists_of_whole_numbers_stay_inside(tmp_path: Path) -> None:
+    """Shape inference follows them, and refuses what it cannot read."""
+    table = np.arange(20_000) % 7
+    ends = "float[b, 4] x => float[b, 4] y, int64[2] z"
+    made = graphs.model(ends, "y = Relu(x) z = Gather(table, index)", table=table, index=np.array([1, 2]))
+    (tmp_path / "m.data").write_bytes(table.tobytes())
+    init = made.graph.initializer[0]
+    weights.point(init, "m.data", weights.Place(tmp_path / "m.data", 0, table.nbytes))
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    model = graph.checked(graph.load(tmp_path / "m.onnx"), "load")
+    assert not weights.some(model)
+    np.testing.assert_array_equal(weights.array(model.graph.initializer[0]), table)
 
 
 HEAVY = """

@@ -16,6 +16,7 @@ from generator.errors import RepositoryError, SpecError
 def command(spec: Path, output: Path | None) -> None:
     """Write the ONNX file that SPEC's model is served from, head, NMS and precision in it: for trtexec and other tools."""
     from generator.build import resolved
+    from generator.learning import learn
     from generator.pipeline import Pipeline
     from generator.plan import steps
     from generator.progress import StepProgress
@@ -26,8 +27,9 @@ def command(spec: Path, output: Path | None) -> None:
         raise SpecError(f"{spec}: a folder spec has its model already", "name the spec of a checkpoint")
     target = output or Path(f"{pipeline.spec.name}.onnx")
     _writable(target)
-    *graphs, _ = steps(pipeline)
     with StepProgress() as progress:
+        pipeline = learn(pipeline, progress)
+        *graphs, _ = steps(pipeline)
         folder: Path | None = None
         for step in graphs:
             progress(step, "")
@@ -51,7 +53,7 @@ def _write(source: Path, target: Path) -> None:
 
     try:
         if source.with_name("model.onnx.data").exists():
-            graph.save(graph.load(source), target)
+            graph.save(graph.load(source), target, limit=0)
         else:
             shutil.copyfile(source, target)
     except OSError as error:

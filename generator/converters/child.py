@@ -1,7 +1,8 @@
 """The process of a converter: loads a checkpoint once, then does what it is asked for, line by line, until its input ends.
 
-`python from_xgboost.py`, in the converter's own environment, without the package `generator`. A question is a line of JSON on stdin,
-its answer a line of JSON where stdout was; what the libraries print goes to stderr. Arrays travel in .npz files.
+`python from_xgboost.py`, in the converter's own environment, without the package `generator`. A question is a line of JSON on
+stdin, its answer a line of JSON where stdout was; what the libraries print goes to stderr. Arrays travel in .npz files.
+`export` writes the ONNX file, `answer` asks the framework, `ranges` says which values are worth trying (by default nothing).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Refused(Exception):  # noqa: N818 -- it is no fault of ours
 
 def serve(**actions: Callable[..., dict[str, Any]]) -> None:
     """Answer questions such as `{"do": "export", "said": {...}, ...}`: each key but `do` is an argument of the action."""
+    actions.setdefault("ranges", lambda **_: {})
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")

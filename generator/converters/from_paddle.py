@@ -29,7 +29,9 @@ def _load(model: str, weights: str) -> Any:
     try:
         return inference.create_predictor(config)
     except Exception as error:
-        raise Refused(f"{model}: PaddlePaddle does not load it: {short(error)}", "are both files whole, and of one model?") from None
+        raise Refused(
+            f"{model}: PaddlePaddle does not load it: {short(error)}", "are both files whole, and of one model?"
+        ) from None
 
 
 def _unknown(model: str) -> list[str]:
@@ -48,7 +50,9 @@ def _program(model: str) -> Any:
     try:
         return json.loads(Path(model).read_text(encoding="utf-8"))["program"]
     except (ValueError, KeyError, TypeError) as error:
-        raise Refused(f"{model}: not a PaddlePaddle program, or cut short: {short(error)}", "save it again: paddle.jit.save") from None
+        raise Refused(
+            f"{model}: not a PaddlePaddle program, or cut short: {short(error)}", "save it again: paddle.jit.save"
+        ) from None
 
 
 def _operators(value: Any) -> list[str]:
@@ -79,7 +83,9 @@ def export(said: dict[str, Any], opset: int, output: str) -> dict[str, str]:
     command = [sys.executable, __file__, model, weights, str(min(opset, 18)), output]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Refused(f"{model}: paddle2onnx does not convert it: {_reason(model, done)}", "write that part of the model otherwise")
+        raise Refused(
+            f"{model}: paddle2onnx does not convert it: {_reason(model, done)}", "write that part of the model otherwise"
+        )
     made = onnx.load(output)
     rename(made, predictor.get_input_names(), [_safe(name) for name in predictor.get_output_names()])
     onnx.save(made, output)
@@ -90,7 +96,7 @@ def _reason(model: str, done: Any) -> str:
     if done.returncode < 0 and (names := _unknown(model)):
         return f"it has no operator {', '.join(names)}"
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if "rror" in line]
-    return (lines or [f"it ended with code {done.returncode}"])[0][:300]
+    return str((lines or [f"it ended with code {done.returncode}"])[0][:300])
 
 
 def answer(said: dict[str, Any], feeds: str, output: str) -> dict[str, str]:
@@ -109,13 +115,8 @@ def _safe(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter == "_" else "_" for letter in name)
 
 
-def ranges(said: dict[str, Any]) -> dict[str, Any]:
-    """Nothing: its types say enough, or the spec does."""
-    return {}
-
-
 if __name__ == "__main__":
     if sys.argv[1:]:
         _convert(*sys.argv[1:])
         sys.exit()
-    serve(export=export, answer=answer, ranges=ranges)
+    serve(export=export, answer=answer)

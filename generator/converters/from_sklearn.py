@@ -1,4 +1,4 @@
-"""scikit-learn estimators and pipelines, pickled (joblib, pickle) or saved by skops; XGBoost's and LightGBM's among them. By skl2onnx."""
+"""scikit-learn estimators and pipelines, pickled or saved by skops; XGBoost's and LightGBM's among them. By skl2onnx."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def _load(path: str, trust: bool) -> tuple[Any, str]:
         warnings.simplefilter("always")
         model = _skops(path, trust) if _is_zip(path) else _pickled(path, trust)
     if not hasattr(model, "fit") or not any(hasattr(model, name) for name in ("predict", "transform")):
-        raise Refused(f"{path}: holds {type(model).__module__}.{type(model).__name__}", "save the fitted estimator itself; a Booster: save_model")
+        raise Refused(
+            f"{path}: holds {type(model).__module__}.{type(model).__name__}",
+            "save the fitted estimator itself; a Booster: save_model",
+        )
     old = {str(w.message.original_sklearn_version) for w in said if hasattr(w.message, "original_sklearn_version")}
     return model, ", ".join(sorted(old))
 
@@ -37,10 +40,14 @@ def _skops(path: str, trust: bool) -> Any:
     try:
         unknown = skops.io.get_untrusted_types(file=path)
     except Exception as error:
-        raise Refused(f"{path}: not a skops file, or cut short: {short(error)}", "save it again: skops.io.dump(model, path)") from None
+        raise Refused(
+            f"{path}: not a skops file, or cut short: {short(error)}", "save it again: skops.io.dump(model, path)"
+        ) from None
     if unknown and not trust:
         some = ", ".join(unknown[:3])
-        raise Refused(f"{path}: loading it runs code from the file ({some})", "if you trust whoever made it, say `trust_checkpoint: true`")
+        raise Refused(
+            f"{path}: loading it runs code from the file ({some})", "if you trust whoever made it, say `trust_checkpoint: true`"
+        )
     return skops.io.load(path, trusted=unknown)
 
 
@@ -55,7 +62,9 @@ def _pickled(path: str, trust: bool) -> Any:
         remedy = "its own classes must lie in a package: list that package in `requirements:`, besides ours"
         raise Refused(f"{path}: {short(error)}", remedy) from None
     except Exception as error:
-        raise Refused(f"{path}: not a pickled estimator, or cut short: {short(error)}", "save it again: joblib.dump(model, path)") from None
+        raise Refused(
+            f"{path}: not a pickled estimator, or cut short: {short(error)}", "save it again: joblib.dump(model, path)"
+        ) from None
 
 
 def _outputs(model: Any) -> tuple[tuple[str, str], ...]:
@@ -136,18 +145,20 @@ def export(said: dict[str, Any], opset: int, output: str) -> dict[str, str]:
     _register()
     model, older = _load(said["file"], said["trust_checkpoint"])
     taken, names = _taken(said["file"], model, said["columns"]), [name for name, _ in _outputs(model)]
-    made = None
-    for options in ({id(model): {"zipmap": False}}, None):  # not every classifier knows that option
-        try:
-            made = skl2onnx.convert_sklearn(
-                model, initial_types=taken, options=options, target_opset={"": min(opset, 18), "ai.onnx.ml": 3}
-            )
-            break
-        except NameError:
-            continue
+    made = _converted(model, taken, opset)
     finish(made, output, [_safe(name) for name, _ in taken], names[: len(made.graph.output)])
     facts = {"exporter": f"skl2onnx {skl2onnx.__version__}", "estimator": type(model).__name__}
     return {**facts, **({"saved by": f"scikit-learn {older}, loaded by another version"} if older else {})}
+
+
+def _converted(model: Any, taken: list[tuple[str, Any]], opset: int) -> Any:
+    from skl2onnx import convert_sklearn
+
+    wanted = {"": min(opset, 18), "ai.onnx.ml": 3}
+    try:
+        return convert_sklearn(model, initial_types=taken, options={id(model): {"zipmap": False}}, target_opset=wanted)
+    except NameError:  # only some classifiers know that option; the others make tensors anyway
+        return convert_sklearn(model, initial_types=taken, target_opset=wanted)
 
 
 def answer(said: dict[str, Any], feeds: str, output: str) -> dict[str, str]:
@@ -160,7 +171,13 @@ def answer(said: dict[str, Any], feeds: str, output: str) -> dict[str, str]:
     table = _frame(given, said["columns"]) if said["columns"] else given["input"]
     for name, method in _outputs(model):
         values = np.asarray(getattr(model, method)(table))
-        values = values.astype(np.float32) if values.dtype.kind == "f" else values.astype(np.int64) if values.dtype.kind in "iub" else values
+        values = (
+            values.astype(np.float32)
+            if values.dtype.kind == "f"
+            else values.astype(np.int64)
+            if values.dtype.kind in "iub"
+            else values
+        )
         found[name] = values.reshape(-1, 1) if values.ndim < 2 else values
     write(output, found)
     return {"by": f"scikit-learn {sklearn.__version__}"}

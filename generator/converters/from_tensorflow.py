@@ -74,7 +74,9 @@ def _saved_model(path: str, signature: str, trust: bool) -> Loaded:
     try:
         model = tf.saved_model.load(path)
     except Exception as error:
-        raise Refused(f"{path}: TensorFlow does not load it: {short(error)}", "is the whole folder there, variables/ too?") from None
+        raise Refused(
+            f"{path}: TensorFlow does not load it: {short(error)}", "is the whole folder there, variables/ too?"
+        ) from None
     signatures = dict(model.signatures)
     if signature not in signatures:
         found = ", ".join(signatures) or "none"
@@ -128,7 +130,9 @@ def export(said: dict[str, Any], opset: int, output: str) -> dict[str, str]:
     made, _ = tf2onnx.convert.from_function(traced, input_signature=specs, opset=min(opset, 18))
     by_name = {_safe(value.name.partition(":")[0]): value for value in made.graph.input}
     if missing := [name for name in model.inputs if name not in by_name]:
-        raise Refused(f"{said['path']}: the converter left out the input {', '.join(missing)}", "nothing depends on it: save it without")
+        raise Refused(
+            f"{said['path']}: the converter left out the input {', '.join(missing)}", "nothing depends on it: save it without"
+        )
     in_order = [by_name[name] for name in model.inputs]
     del made.graph.input[:]
     made.graph.input.extend(in_order)
@@ -148,10 +152,5 @@ def answer(said: dict[str, Any], feeds: str, output: str) -> dict[str, str]:
     return {"by": f"TensorFlow {tf.__version__}"}
 
 
-def ranges(said: dict[str, Any]) -> dict[str, Any]:
-    """Nothing: its types say enough, or the spec does."""
-    return {}
-
-
 if __name__ == "__main__":
-    serve(export=export, answer=answer, ranges=ranges)
+    serve(export=export, answer=answer)

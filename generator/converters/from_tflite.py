@@ -23,7 +23,9 @@ def _load(path: str) -> Any:
 def _names(path: str) -> tuple[dict[str, str], dict[str, str]]:
     """Tensors inside -> names of inputs, and of outputs: those of its signature, else its own without `:0` and the like."""
     found = _load(path)
-    inputs, outputs = ({one["name"]: _safe(one["name"]) for one in side} for side in (found.get_input_details(), found.get_output_details()))
+    inputs, outputs = (
+        {one["name"]: _safe(one["name"]) for one in side} for side in (found.get_input_details(), found.get_output_details())
+    )
     signatures = found.get_signature_list()
     if len(signatures) == 1:
         runner = found.get_signature_runner(next(iter(signatures)))
@@ -64,10 +66,5 @@ def answer(said: dict[str, Any], feeds: str, output: str) -> dict[str, str]:
     return {"by": f"TFLite of TensorFlow {tf.__version__}"}
 
 
-def ranges(said: dict[str, Any]) -> dict[str, Any]:
-    """Nothing: its types say enough."""
-    return {}
-
-
 if __name__ == "__main__":
-    serve(export=export, answer=answer, ranges=ranges)
+    serve(export=export, answer=answer)

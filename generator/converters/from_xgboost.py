@@ -20,7 +20,9 @@ def _load(path: str) -> tuple[Any, str]:
     try:
         booster = xgboost.Booster(model_file=path)
     except Exception as error:
-        raise Refused(f"{path}: not an XGBoost model, or cut short: {short(error)}", "save it again: booster.save_model(path)") from None
+        raise Refused(
+            f"{path}: not an XGBoost model, or cut short: {short(error)}", "save it again: booster.save_model(path)"
+        ) from None
     booster.feature_names = booster.feature_types = None  # the converter knows features by their place
     learner = json.loads(booster.save_config())["learner"]
     kind, objective = learner["gradient_booster"]["name"], learner["objective"]["name"]
@@ -29,7 +31,9 @@ def _load(path: str) -> tuple[Any, str]:
     if int(learner["learner_model_param"].get("num_target", "1")) > 1:
         raise Refused(f"{path}: it has several targets, which onnxmltools does not convert", "train a model for each target")
     if objective in _WRONG:
-        raise Refused(f"{path}: its objective is {objective}, which onnxmltools converts wrongly", "train it with binary:logistic")
+        raise Refused(
+            f"{path}: its objective is {objective}, which onnxmltools converts wrongly", "train it with binary:logistic"
+        )
     if objective == "multi:softmax":  # the same trees; probabilities besides the label
         booster.set_param({"objective": "multi:softprob"})
     return booster, objective

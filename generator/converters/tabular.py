@@ -11,7 +11,7 @@ REGRESSOR = ("prediction",)
 
 
 def spans(splits: Iterable[tuple[int, float]], features: int) -> list[list[float]]:
-    """For each feature, the values between which trees decide, and a quarter more: [features] pairs. `splits`: (feature, value)."""
+    """For each feature the values between which trees decide, and a quarter more. `splits`: (feature, value)."""
     found: list[list[float]] = [[] for _ in range(features)]
     for feature, value in splits:
         found[int(feature)].append(float(value))

@@ -13,8 +13,8 @@ ORDER = 50
 #: The package of the top object's class -> whose model it is, and the kind that takes it.
 _LIBRARIES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("sklearn", "imblearn"), "scikit-learn", "sklearn"),
-    (("xgboost",), "XGBoost", "xgboost"),
-    (("lightgbm",), "LightGBM", "lightgbm"),
+    (("xgboost",), "XGBoost", "sklearn"),
+    (("lightgbm",), "LightGBM", "sklearn"),
     (("ultralytics",), "ultralytics", "ultralytics"),
 )
 #: No more is unpacked of a packed pickle.

@@ -59,6 +59,9 @@ class Frontend(Plugin):
         """The checkpoint itself where it already is ONNX."""
         return None
 
+    def prepare(self) -> None:
+        """Whatever `export` and `answer` need that takes long and says so itself; asked before each, in the parent process."""
+
     def export(self, opset: int, path: Path) -> dict[str, str]:
         """Write the ONNX file; what is worth telling, `exporter` first. Raises CheckpointError, ExportError or ToolError."""
         raise NotImplementedError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -62,6 +63,18 @@ _OUTPUTS = {
         ("logits",),
     ),
 }  # fmt: skip
+
+
+def _free_lengths(model: torch.nn.Module) -> None:
+    """`len(tensor)` is a plain number, which fixes that axis in torch.export: in the model's files it becomes `shape[0]`."""
+    import torch
+
+    def length(value: Any) -> Any:
+        return value.shape[0] if isinstance(value, torch.Tensor) else len(value)
+
+    for name in {type(part).__module__ for part in model.modules()}:
+        if name.startswith(("transformers.models.", "transformers_modules.")):
+            vars(sys.modules[name])["len"] = length
 
 
 class Transformers(TorchFrontend):
@@ -139,6 +152,7 @@ class Transformers(TorchFrontend):
                 f"{self.folder}: {self._class.__name__} needs weights that are not there: {shown}",
                 "say the task or architecture that it was trained as, or `arguments: {add_pooling_layer: false}` for a pooler",
             )
+        _free_lengths(model)
         module: torch.nn.Module = model.float().eval()
         return module
 

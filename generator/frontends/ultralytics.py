@@ -203,6 +203,8 @@ def _mended(model: Any) -> Any:
     """In FP32 and eval mode, with what today's PyTorch looks for in layers that older ones wrote."""
     import torch
 
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"its model is a {type(model).__name__}, no torch.nn.Module")
     model = model.float().eval()
     for layer in model.modules():
         if hasattr(layer, "inplace"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ _SHAPE_KEYS = ("batch_shape", "batch_input_shape")
 def read(path: Path) -> Contents:
     """By what it is. Raises CheckpointError."""
     if path.is_dir() or path.name == "saved_model.pb":
-        return _saved_model(path / "saved_model.pb" if path.is_dir() else path)
+        folder = path if path.is_dir() else path.parent
+        return replace(_saved_model(folder / "saved_model.pb"), fields={"path": folder})
     if not zipfile.is_zipfile(path):
         return _hdf5(path)
     try:

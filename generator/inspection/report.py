@@ -26,7 +26,7 @@ _WRAPPED = re.compile(r"((module|_orig_mod)\.)+")
 #: Of a picture whose size the model leaves free.
 SIZE = 640
 #: A frontend's field for the file itself, in this order.
-_FILE_FIELDS = ("file", "weights", "folder", "path", "model", "cfg", "directory")
+_FILE_FIELDS = ("file", "folder", "path", "model", "weights", "cfg")
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,14 @@ class Report:
             return taken, sized.outputs(self.path, picture.sized(*size), given)
         except TritonRepoError:
             return taken, given
+
+    @property
+    def library_model(self) -> Guess | None:
+        """The one model of a library whose weights these are, where there is a kind of checkpoint for that library."""
+        if self.kind.kind not in ("state_dict", "safetensors") or not self.judged:
+            return None
+        sure = self.judged[self.chosen].sure
+        return sure if sure and sure.library in family("generator.frontends") else None
 
     @property
     def chosen(self) -> int:

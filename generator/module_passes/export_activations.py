@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -79,7 +80,7 @@ def _recognised(part: nn.Module) -> Form | None:
     grid = torch.linspace(-_RANGE, _RANGE, _POINTS, dtype=torch.float64).view(1, -1)
     try:
         with torch.no_grad():
-            answer = part(grid.clone())
+            answer = copy.deepcopy(part)(grid.clone())  # it may remember what it is called with
     except Exception:  # it takes something else
         return None
     if not isinstance(answer, torch.Tensor) or answer.shape != grid.shape:
