@@ -36,7 +36,10 @@ weights, no user code: a spec names the checkpoint, its kind and its model. `tri
 final graph in ONNX Runtime is held against the library's own model at batch sizes 1 and 3, on other inputs (and, where axes
 are free, other lengths) than the export saw. Passed: every value within 1e-4 + 1e-4 of its size, on outputs that differ from
 row to row by more than thirty times the largest difference. torchvision's detectors are held against torchvision's own layers
-and anchors up to boxes and scores; tests/test_torchvision_frontend.py holds the detections.""".splitlines()
+and anchors up to boxes (as fractions of the input) and scores; tests/test_torchvision_frontend.py holds the detections.
+Recurrent layers of `torch.export` archives have a fixed length: that is how torch.export leaves them.
+
+Seconds are of `triton-repo build` on two cores that other work shared.""".splitlines()
 
 Entry = Mapping[str, Any]
 Rows = dict[str, dict[str, Any]]
@@ -80,7 +83,8 @@ def converted(entry: Entry, seconds: float) -> dict[str, Any]:
             found: dict[str, Any] = json.loads(row.read_text(encoding="utf-8"))
             return found
         lines = (folder / "log").read_text(encoding="utf-8", errors="replace").splitlines()
-        return {"result": "failed", "reason": f"the benchmark itself: {(lines or ['no word'])[-1]}"}
+        last = (lines or ["no word"])[-1]
+        return {"result": "failed", "reason": f"the benchmark itself ended with {process.returncode}: {last}"}
 
 
 def page(listed: Sequence[Entry], rows: Rows) -> str:

@@ -23,8 +23,8 @@ _NONE = -1.0
 def detector(model: nn.Module, height: int, width: int) -> nn.Module:
     """The module that takes FP32 [batch, 3, height, width], normalised, and gives boxes and scores.
 
-    Boxes are corners in pixels of the input, cut at its edge: [batch, boxes, 4], for R-CNNs [batch, boxes, classes, 4]; scores
-    are probabilities, [batch, boxes, classes]. Raises TypeError for a detector of another kind.
+    Boxes are corners as fractions of the input, cut at its edge: [batch, boxes, 4], for R-CNNs [batch, boxes, classes, 4];
+    scores are probabilities, [batch, boxes, classes]. Raises TypeError for a detector of another kind.
     """
     from torchvision.models.detection import fcos, retinanet, ssd
 
@@ -49,7 +49,7 @@ class OneStage(nn.Module):
         """Boxes [batch, anchors, 4] and scores [batch, anchors, classes]."""
         found = self.model.head(list(self.model.backbone(image).values()))
         boxes = _decoded(self.model.box_coder, found["bbox_regression"], self.anchors)
-        return _inside(boxes, self.size), _probabilities(found, self.softmax)
+        return _fractions(_inside(boxes, self.size), self.size), _probabilities(found, self.softmax)
 
 
 class TwoStage(nn.Module):
@@ -79,7 +79,7 @@ class TwoStage(nn.Module):
         boxes = _inside(boxes.reshape(batch, count, -1, 4), self.size)
         large = ((boxes[..., 2:] - boxes[..., :2]) >= _SMALLEST).all(-1)
         scores = torch.softmax(logits, -1).reshape(batch, count, -1)
-        return boxes, scores * (large & valid[..., None])
+        return _fractions(boxes, self.size), scores * (large & valid[..., None])
 
     def _proposals(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """[batch, proposals, 4] in the order of their anchors, and which of them are some (RegionProposalNetwork's own steps)."""
@@ -188,6 +188,11 @@ def _inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     from torchvision.ops import clip_boxes_to_image
 
     return torch.as_tensor(clip_boxes_to_image(boxes, size))
+
+
+def _fractions(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """As fractions of the input, as precise as scores are: one bound fits both where they are compared."""
+    return boxes / torch.tensor([size[1], size[0], size[1], size[0]], dtype=boxes.dtype)
 
 
 def _best(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -100,7 +100,9 @@ class Torchvision(LibraryFrontend):
         two_stage = "rcnn" in self.model
         background = 0 if two_stage or self.model.startswith("ssd") else None
         classes = self.arguments.get("num_classes", 91)
-        return Boxes(classes=classes, boxes=("boxes",), scores=("scores",), background=background, per_class=two_stage)
+        return Boxes(
+            classes=classes, boxes=("boxes",), scores=("scores",), normalised=True, background=background, per_class=two_stage
+        )
 
     def unordered(self) -> tuple[tuple[str, ...], ...]:
         """The proposals of a Faster R-CNN, which it chooses by score."""
