@@ -6,6 +6,7 @@ Environments of 0.5 to 1.6 GB are made where they are missing, so all of this is
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,11 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
+from generator import converter
 from generator.cli import run
 from generator.environment import Environment, ensure
+from generator.errors import ExportError
+from generator.frontends.xgboost import XGBoost
 from generator.install import clean_environment
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
@@ -191,3 +195,19 @@ def test_a_saved_model_that_writes_files_is_refused_and_does_not_run(tmp_path: P
     assert run(["build", str(path), "-o", str(tmp_path / "repo")]) == 1
     assert "running it reaches beyond its graph (WriteFile); if you trust whoever made it" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("models", ["tabular"], indirect=True)
+def test_a_converter_that_errs_without_a_word_is_found(
+    models: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """reg:logistic, which onnxmltools converts without its sigmoid, with our refusal taken out."""
+    scripts = shutil.copytree(converter._SCRIPTS, tmp_path / "converters")
+    text = (scripts / "from_xgboost.py").read_text()
+    (scripts / "from_xgboost.py").write_text(text.replace('"reg:logistic", ', ""))
+    monkeypatch.setattr(converter, "_SCRIPTS", scripts)
+    converter.of.cache_clear()
+    checkpoint = XGBoost(file=models[1] / "logistic.ubj")
+    with pytest.raises(ExportError, match=r"onnxmltools \S+ made a graph that computes something else than xgboost"):
+        checkpoint.export(18, tmp_path / "m.onnx")
+    converter.of.cache_clear()
