@@ -1,4 +1,4 @@
-# mypy: ignore-errors -- these libraries are in other environments
+# mypy: ignore-errors
 """Small models of other frameworks, trained in the converters' own environments: `python converted_models.py FAMILY FOLDER`.
 
 Keras: Functional of two outputs, Sequential (HDF5), LSTM of free length, embedding, Lambda; a SavedModel; TFLite, float and int8.

@@ -143,7 +143,7 @@ def test_a_state_dict_says_what_is_known_and_marks_the_rest(tmp_path: Path, caps
 
 def test_names_from_the_file_stay_comments_and_values(tmp_path: Path) -> None:
     path = tmp_path / "a: b # c\n- d.pt"
-    evil = "x\nname: other\n# <- FILL IN"
+    evil = "x\x1b[2J\nname: other\n# <- FILL IN"
     torch.save({"module": nn.Linear(2, 2).state_dict(), evil: {"w.v": torch.zeros(2, 2)}, "names": {0: evil, 1: "ok"}}, path)
     text = written(path, tmp_path / "spec.yaml")
     said = yaml.safe_load(text)

@@ -115,6 +115,8 @@ def test_inspect_and_init_run_no_code(protocol: int, tmp_path: Path, capsys: pyt
     assert run(["inspect", str(path)]) == 0
     assert "would run code: it names posix.system" in capsys.readouterr().out
     assert run(["init", str(path), "-o", str(tmp_path / "evil.yaml")]) == 0
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    assert said(path, capsys)["foreign_names"] == ["posix.system"]
     path.write_bytes(pickle.dumps(content, protocol))
     run(["inspect", str(path)])
     assert not mark.exists()

@@ -74,7 +74,7 @@ def test_blocks_of_ultralytics() -> None:
     conv = pytest.importorskip("ultralytics.nn.modules.conv", exc_type=ImportError)
     block = pytest.importorskip("ultralytics.nn.modules.block", exc_type=ImportError)
     x = torch.randn(2, 8, 16, 16, dtype=torch.float64)
-    for make, kind, fuse in (
+    rows: list[tuple[Any, str, str]] = [
         (lambda: conv.RepConv(8, 8, bn=True), "reparameterize", "fuse_convs"),
         (lambda: conv.RepConv(8, 8), "reparameterize", "fuse_convs"),
         (lambda: block.RepVGGDW(8), "reparameterize", ""),
@@ -82,7 +82,8 @@ def test_blocks_of_ultralytics() -> None:
         (lambda: conv.Focus(8, 12, 1), "focus_to_conv", ""),
         (lambda: conv.Conv(8, 4, 3), "fuse_conv_bn", ""),
         (lambda: conv.Conv(8, 4, 3), "export_activations", ""),
-    ):
+    ]
+    for make, kind, fuse in rows:
         module = seeded(make())
         with torch.no_grad():
             before = module(x)

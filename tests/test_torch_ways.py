@@ -15,12 +15,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import yaml
 from torch import nn
 
-from generator import graph
+from generator import graph, plan
 from generator.change import all_nodes
 from generator.errors import CheckpointError, ToolError, TritonRepoError
 from generator.frontends import Frontend
+from generator.load import load
+from generator.pipeline import Pipeline
 from generator.plugin import family
 
 NETS = """\
@@ -230,6 +233,20 @@ def test_a_whole_module_whose_classes_are_elsewhere(tmp_path: Path, monkeypatch:
     (tmp_path / "lib" / "theirs" / "nets.py").write_text(NETS)
     module = frontend(tmp_path, "pickled", file="theirs.nets.pt", trust_checkpoint=True, classes=["lib"]).module()
     assert type(module).__name__ == "Net"
+
+
+def test_the_key_of_an_export_does_not_hold_where_the_classes_lie(tmp_path: Path, nets: Any) -> None:
+    torch.save(nets.Net(), tmp_path / "net.pt")
+    keys = []
+    for name in ("one", "two"):
+        (tmp_path / name / "lib").mkdir(parents=True)
+        (tmp_path / name / "lib" / "theirs.py").write_text("x = 1\n")
+        (tmp_path / name / "net.pt").write_bytes((tmp_path / "net.pt").read_bytes())
+        said = {"kind": "pickled", "file": "net.pt", "classes": ["lib"], "inputs": {"image": ["batch", 3, 8, 8]}}
+        (tmp_path / name / "net.yaml").write_text(yaml.safe_dump({"name": "net", "checkpoint": said}))
+        path = tmp_path / name / "net.yaml"
+        keys.append(plan.export_step(Pipeline(path, load(path))).parts)
+    assert keys[0] == keys[1]
 
 
 def test_torchscript_keeps_its_control_flow(tmp_path: Path, nets: Any) -> None:

@@ -1,9 +1,10 @@
-# mypy: ignore-errors -- the frameworks are in environments of their own
+# mypy: ignore-errors
 """The small models of this folder's specs, each trained in a few seconds with its framework.
 
     .venv/bin/python examples/converted/make_models.py
 
-The frameworks come with the environments that the generator makes for its converters (docs/converters.md): this file runs itself there.
+The frameworks come with the environments that the generator makes for its converters (docs/converters.md); this file runs itself
+there.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def tensorflow() -> None:
     image = keras.Input((16, 16, 1), name="image")
     hidden = layers.Flatten()(layers.AveragePooling2D(4)(layers.Conv2D(8, 3, padding="same", activation="relu")(image)))
     model = keras.Model(image, layers.Dense(4, activation="softmax", name="quarter")(hidden))
-    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     fitted = model.fit(*pictures(2048), epochs=6, verbose=0)
     print(f"keras: accuracy {fitted.history['accuracy'][-1]:.3f}")
     model.save(MODELS / "quarter.keras")

@@ -121,12 +121,12 @@ class Ultralytics(TorchFrontend):
             model = model.fuse()
         layer.max_det = self.max_detections
         if self._outline.is_transformer:
-            layer.dynamic = any(isinstance(side, str) for side in self.taken()["images"].shape[1:])
-            return _queries(model)
+            pictures = next(iter(self.taken().values()))
+            layer.dynamic = any(isinstance(side, str) for side in pictures.shape[1:])
+            return _deployed(model, queries=True)
         layer.dynamic = True  # else it compares shapes with those of its last pictures, which would fix the batch
         layer.export = True
-        module: torch.nn.Module = model.eval()
-        return module
+        return _deployed(model, queries=False)
 
     def _loaded(self) -> Any:
         for name, value in _ALONE.items():
@@ -214,17 +214,22 @@ def _mended(model: Any) -> Any:
     return model
 
 
-def _queries(model: Any) -> torch.nn.Module:
-    """An RT-DETR that gives what its last decoder layer does: boxes as fractions of the input, scores before the sigmoid."""
+def _deployed(model: Any, queries: bool) -> torch.nn.Module:
+    """A module that takes pictures and nothing else.
+
+    With `queries`, it gives what RT-DETR's last decoder layer does: boxes as fractions of the input, scores before the sigmoid.
+    """
     import torch
 
-    class Queries(torch.nn.Module):
+    class Deployed(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        def forward(self, images: torch.Tensor) -> Any:
+            if not queries:
+                return self.model(images)
             _, (boxes, scores, *_) = self.model(images)
             return {"boxes": boxes[-1], "scores": scores[-1]}
 
-    return Queries().eval()
+    return Deployed().eval()
