@@ -50,9 +50,7 @@ def _read(path: Path) -> State:
         library: Any = importlib.import_module("safetensors")
         load_file = importlib.import_module("safetensors.torch").load_file
     except ImportError:
-        raise ToolError(
-            "checkpoint kind safetensors needs the package safetensors", "pip install triton-repo-generator[safetensors]"
-        ) from None
+        raise ToolError("checkpoint kind safetensors needs the package safetensors", "pip install safetensors") from None
     try:
         found: State = load_file(path)
     except (library.SafetensorError, OSError, ValueError) as error:
