@@ -52,11 +52,11 @@ class Converted(Frontend):
 
     inputs: Annotated[
         dict[Name, SaidInput],
-        Field(default_factory=dict, description="Values that are tried: `{dtype: INT32, shape: [batch, 12], range: [0, 5000]}`."),
-    ]
-    axes: Annotated[
-        dict[str, SaidAxis], Field(default_factory=dict, description="Lengths that free axes named in `inputs` may have.")
-    ]
+        Field(description="Values that are tried: `{dtype: INT32, shape: [batch, 12], range: [0, 5000]}`."),
+    ] = Field(default_factory=dict)
+    axes: Annotated[dict[str, SaidAxis], Field(description="Lengths that free axes named in `inputs` may have.")] = Field(
+        default_factory=dict
+    )
     requirements: Annotated[
         SpecFile | None,
         Field(description="The converter's packages, as pip reads them, in place of the tested ones (docs/converters.md)."),

@@ -57,8 +57,9 @@ def external_data(model: Model, world: World) -> Iterator[Problem]:
             found = onnx(model.config, model.files, version)
         except CheckpointError:
             continue
-        for name in dict.fromkeys(outer.location for outer in found.external) if found else ():
-            last = max((outer for outer in found.external if outer.location == name), key=lambda outer: outer.end)
+        outside = found.external if found else ()
+        for name in dict.fromkeys(outer.location for outer in outside):
+            last = max((outer for outer in outside if outer.location == name), key=lambda outer: outer.end)
             yield from _outer(model, version, last)
 
 
