@@ -44,10 +44,8 @@ class Net(nn.Module):
         self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
         self.tied = self.head
 
-    mean: torch.Tensor
-
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.body(image - self.mean[:, None, None].float()).mean((2, 3))
+        features: torch.Tensor = self.body(image - self.mean[:, None, None].float()).mean((2, 3))  # type: ignore[index]
         result: torch.Tensor = self.head(features)
         return result
 
@@ -115,6 +113,7 @@ def test_inspect_and_init_run_no_code(protocol: int, tmp_path: Path, capsys: pyt
     assert run(["inspect", str(path)]) == 0
     assert "would run code: it names posix.system" in capsys.readouterr().out
     assert run(["init", str(path), "-o", str(tmp_path / "evil.yaml")]) == 0
+    capsys.readouterr()
     torch.save(content, path, _use_new_zipfile_serialization=False)
     assert said(path, capsys)["foreign_names"] == ["posix.system"]
     path.write_bytes(pickle.dumps(content, protocol))
