@@ -178,7 +178,13 @@ def _sample(pipeline: Pipeline, source: Arrays, index: int) -> Sample:
         others = bare_samples.said(pipeline, sampling.samples(pipeline.raw), pipeline.raw.inputs)
         raw = others[index % len(others)]
     taken = {tensor.name: raw[tensor.name] for tensor in pipeline.raw.inputs}
-    return Sample({**_lifted(pipeline.model.inputs, taken), **_thresholds(pipeline, len(next(iter(raw.values()))))}, raw, source)
+    return Sample({**_lifted(pipeline.model.inputs, taken), **_thresholds(pipeline, _row_count(raw))}, raw, source)
+
+
+def _row_count(arrays: Arrays) -> int:
+    """Rows of the first tensor; a scalar has none."""
+    first = next(iter(arrays.values()))
+    return len(first) if first.ndim else 0
 
 
 def _lifted(tensors: tuple[Tensor, ...], arrays: Arrays) -> Arrays:
