@@ -156,4 +156,5 @@ def _network(entry: Mapping[str, Any]) -> nn.Module:
     torch.manual_seed(0)
     model: Any = networks.NETWORKS[entry["variant"]]().eval()
     alive(model, lambda: model(model.example()))
-    return model
+    found: nn.Module = model
+    return found
