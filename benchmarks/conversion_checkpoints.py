@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import conversion_networks as networks
 import torch
@@ -156,4 +156,5 @@ def _network(entry: Mapping[str, Any]) -> nn.Module:
     torch.manual_seed(0)
     model: Any = networks.NETWORKS[entry["variant"]]().eval()
     alive(model, lambda: model(model.example()))
-    return cast(nn.Module, model)
+    found: nn.Module = model
+    return found
