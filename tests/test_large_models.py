@@ -49,7 +49,7 @@ surgery: [{kind: fold_constants, required: false}]
 def parts(folder: Path) -> Path:
     """An ONNX model whose two weights lie in two files, one of them in a sub-folder."""
     (folder / "more").mkdir()
-    inits = []
+    inits: list[TensorProto] = []
     for name in ("first.bin", "more/second.bin"):
         outer_graphs.values(128, 128).tofile(folder / name)
         outer = TensorProto(name=f"w_{len(inits)}", data_type=1, dims=[128, 128], data_location=TensorProto.EXTERNAL)

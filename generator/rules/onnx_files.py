@@ -57,9 +57,11 @@ def external_data(model: Model, world: World) -> Iterator[Problem]:
             found = onnx(model.config, model.files, version)
         except CheckpointError:
             continue
-        for name in dict.fromkeys(outer.location for outer in found.external) if found else ():
-            last = max((outer for outer in found.external if outer.location == name), key=lambda outer: outer.end)
-            yield from _outer(model, version, last)
+        last: dict[str, External] = {}
+        for outer in sorted(found.external, key=lambda outer: outer.end) if found else ():
+            last[outer.location] = outer
+        for outer in last.values():
+            yield from _outer(model, version, outer)
 
 
 def _outer(model: Model, version: int, last: External) -> Iterator[Problem]:
