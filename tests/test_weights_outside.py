@@ -116,6 +116,12 @@ def test_a_pass_does_the_same_and_leaves_weights_outside(tmp_path: Path, row: st
         np.testing.assert_allclose(values, two[name], BOUNDS.relative, BOUNDS.absolute)  # mapped weights are not packed
 
 
+@pytest.mark.parametrize("row", ["set_constant", "fuse_affine", "python onnx"])
+def test_new_weights_go_outside_before_they_are_copied_into_a_graph(tmp_path: Path, row: str) -> None:
+    """Not only when the checker has seen it."""
+    assert outer_graphs.held(made(tmp_path, row).run(outer_graphs.outside(tmp_path)))[0] == 0
+
+
 def test_the_answers_are_those_of_a_file_with_everything_inside(tmp_path: Path) -> None:
     outside = outer_graphs.outside(tmp_path)
     graph.save(weights.loaded(outside), tmp_path / "inside.onnx")
