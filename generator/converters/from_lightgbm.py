@@ -19,7 +19,8 @@ def _load(path: str) -> tuple[Any, str]:
     import lightgbm
 
     head, _, trees = Path(path).read_text(encoding="utf-8", errors="replace").partition("\nTree=0")
-    if not trees or "\nend of trees" not in trees:
+    cut = "\nparameters:" in trees and "\nend of parameters" not in trees  # LightGBM itself ends with a crash at such files
+    if "\nend of trees" not in trees or cut:
         raise Refused(f"{path}: not a LightGBM model, or cut short", "save it again: booster.save_model(path)")
     try:
         booster = lightgbm.Booster(model_file=path)
