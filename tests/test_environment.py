@@ -111,7 +111,7 @@ def test_no_connection(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_full_disk(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pip's words for it, from a real wheel that does not fit: a pip that fails stands in for the disk."""
+    """pip's last words are passed on: a pip that fails with them stands in for a full disk."""
     reason = "pip could not fetch x: Could not install packages due to an OSError: [Errno 28] No space left on device"
 
     def full(*_: object) -> None:

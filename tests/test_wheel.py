@@ -31,6 +31,7 @@ def test_the_wheel_builds_a_repository_by_itself(root: Path, tmp_path: Path) -> 
         if p.is_file() and "__pycache__" not in p.parts
     }
     assert {f"generator/_templates/{name}" for name in templates} <= names
+    assert {"generator/environments/tabular.txt", "generator/converters/child.py"} <= names
     assert not any(name.startswith("tests/") for name in names)
     spec = tiny_detector.write(tmp_path / "specs", seed=51)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
