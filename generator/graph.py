@@ -138,9 +138,19 @@ def _named(model: ModelProto) -> str:
 def session(path: Path, optimise: bool = True, threads: int = 0) -> Any:
     """An ONNX Runtime CPU session; without optimisation it is the oracle that surgery is held against."""
     options = _options(optimise, threads)
-    if path.with_name(f"{path.name}.data").exists():
+    if _has_outer(path):
         options.add_session_config_entry(*_MAPPED)
     return _session(str(path), options, str(path))
+
+
+def _has_outer(path: Path) -> bool:
+    """Does the file name others? Read without its weights; what cannot be read, ONNX Runtime says better."""
+    from generator.onnx_signature import read
+
+    try:
+        return bool(read(path).external)
+    except CheckpointError:
+        return False
 
 
 def session_of(model: ModelProto, threads: int = 0) -> Any:
