@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from generator import paths, weights
+from generator import paths
 from generator.errors import RepositoryError
 from generator.pipeline import Pipeline
 
@@ -17,6 +17,8 @@ def check(pipelines: Sequence[Pipeline], output: Path | None = None) -> None:
 
     In the cache lies a copy as exported, and one more where `surgery:` may have changed weights; in the repository a third.
     """
+    from generator import weights
+
     wanted: Counter[int] = Counter()
     folders: dict[int, Path] = {}
     for pipeline in pipelines:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from generator import weight_files
 from generator.errors import SurgeryError
 from generator.nearest import missing
 from generator.tensors import numpy_dtype, onnx_dtype
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 def edited(model: ModelProto, edit: Callable[[ir.Model], None]) -> ModelProto:
     """`edit` applied to a model: dead code removed, nodes in order, everything else kept."""
     import onnx_ir as ir
+
+    from generator import weight_files
 
     inner = ir.from_proto(model)
     edit(inner)
@@ -63,6 +64,8 @@ def array(value: ir.Value | None) -> NDArray[Any] | None:
 def constant(graph: ir.Graph, name: str, values: NDArray[Any]) -> ir.Value:
     """A new initialiser, named `name` or nearly so."""
     import onnx_ir as ir
+
+    from generator import weight_files
 
     chosen = fresh(graph, name)
     value = ir.val(chosen, const_value=weight_files.held(graph, ir.tensor(values, name=chosen)))

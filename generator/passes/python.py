@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from generator import weight_files, weights
 from generator.errors import SurgeryError
 from generator.passes import Known, Pass, TensorType
 
@@ -90,6 +89,8 @@ def _file(name: str, info: ValidationInfo) -> str:
 def _as(form: str, model: ModelProto) -> tuple[Any, Any]:
     """The graph in the form that the function takes, and the way back; metadata of nodes survives each."""
     if form == "onnx":
+        from generator import weight_files, weights
+
         outside = weights.some(model)
         return weights.loaded(model), lambda changed: weight_files.light(changed, 0) if outside else changed
     if form == "ir":
