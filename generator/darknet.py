@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generator.errors import CheckpointError
+from generator.file_kind import unreadable
 
 #: Layers whose input is a raw output.
 HEADS = ("yolo", "region")
@@ -91,7 +92,7 @@ def read_weights(path: Path) -> NDArray[np.float32]:
         raise CheckpointError(f"{path}: {len(data)} bytes, shorter than a Darknet header", "fetch it again")
     major, minor = np.frombuffer(data, np.int32, 2)
     if not (0 <= major < 100 and 0 <= minor < 100):
-        raise CheckpointError(f"{path}: not Darknet weights: version words {major}, {minor}", "is this the right file?")
+        raise unreadable(path, "Darknet weights", f"its version words are {major} and {minor}")
     header = 20 if major * 10 + minor >= 2 else 16
     if (len(data) - header) % 4:
         raise CheckpointError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from generator.errors import CheckpointError
-from generator.torch_weights import unreadable
+from generator.file_kind import unreadable
 
 #: torch/_export/serde/schema.py, ScalarType.
 _DTYPES = {1: "UINT8", 2: "INT8", 3: "INT16", 4: "INT32", 5: "INT64", 6: "FP16", 7: "FP32", 8: "FP64", 12: "BOOL"}

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from generator.errors import CheckpointError
+
 #: As much of a file's beginning as most signs need.
 HEAD = 1 << 16
 
@@ -55,6 +57,22 @@ def looks_like(path: Path) -> str:
     except OSError:
         return ""
     return str(found) if found else ""
+
+
+def unreadable(path: Path, expected: str, error: BaseException | str) -> CheckpointError:
+    """For a file that is not what the spec says: the format it looks like, else what its reader said."""
+    try:
+        path.open("rb").close()
+    except OSError as no:
+        return CheckpointError(f"{path}: {no.strerror}", "make it readable")
+    kind, _, remedy = looks_like(path).partition("; ")
+    if kind and expected not in kind:
+        return CheckpointError(f"{path}: not {expected}; it looks like {kind}", remedy or "name the right file, or say that kind")
+    return CheckpointError(f"{path}: not {expected}, or cut short: {_line(error)}", "is this the right file? fetch it again")
+
+
+def _line(error: BaseException | str) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def of(path: Path) -> FileKind | None:

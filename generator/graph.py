@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from generator import weight_files
 from generator import weights as outer
 from generator.errors import CheckpointError, SurgeryError
+from generator.file_kind import unreadable
 from generator.tensors import BATCH, Tensor, from_onnx_dtype
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def load(path: Path, weights: bool = True) -> ModelProto:
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}", "name a readable ONNX file") from None
     except Exception as error:
-        raise CheckpointError(f"{path}: not an ONNX model or cut short: {error}", "export it again") from None
+        raise unreadable(path, "an ONNX model", error) from None
     if not model.graph.output:
         raise CheckpointError(f"{path}: not an ONNX model: it has no outputs", "is this the right file?")
     return model

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from generator import nearest, torch_weights
+from generator import file_kind, nearest, torch_weights
 from generator.errors import CheckpointError
 from generator.extras import library
 from generator.fields import SpecFile
@@ -81,7 +81,7 @@ class LibraryFrontend(TorchFrontend):
         try:
             found: Mapping[str, torch.Tensor] = reader.load_file(self.weights)
         except Exception as error:  # its own error class, and what the system says
-            raise torch_weights.unreadable(self.weights, "a safetensors file", error) from None
+            raise file_kind.unreadable(self.weights, "a safetensors file", error) from None
         return found
 
     def unknown(self, names: Iterable[str]) -> CheckpointError:

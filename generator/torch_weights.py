@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generator.errors import CheckpointError
+from generator.file_kind import unreadable
 from generator.nearest import listed
 
 if TYPE_CHECKING:
@@ -67,20 +68,6 @@ def _harmless() -> list[Any]:
     paths = [(pathlib.PosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")]
     dtypes = [kind for name, kind in vars(np.dtypes).items() if name.endswith("DType") and name != "ObjectDType"]
     return [argparse.Namespace, *paths, np.dtype, *scalars, *dtypes]
-
-
-def unreadable(path: Path, expected: str, error: BaseException | str) -> CheckpointError:
-    """For a file that is not what the spec says: the format it looks like, else what its reader said."""
-    from generator.file_kind import looks_like
-
-    try:
-        path.open("rb").close()
-    except OSError as no:
-        return CheckpointError(f"{path}: {no.strerror}", "make it readable")
-    kind, _, remedy = looks_like(path).partition("; ")
-    if kind and expected not in kind:
-        return CheckpointError(f"{path}: not {expected}; it looks like {kind}", remedy or "name the right file, or say that kind")
-    return CheckpointError(f"{path}: not {expected}, or cut short: {_first(error)}", "is this the right file? fetch it again")
 
 
 def class_missing(path: Path, error: BaseException) -> CheckpointError:

@@ -12,7 +12,7 @@ import numpy as np
 
 from generator import archives
 from generator.errors import CheckpointError
-from generator.file_kind import looks_like
+from generator.file_kind import looks_like, unreadable
 from generator.heads import Head
 from generator.heads.detr import Detr
 from generator.heads.yolov8 import Yolov8
@@ -128,10 +128,10 @@ def read(path: Path) -> Mapping[str, Any]:
     """What the checkpoint holds, described. Raises CheckpointError where it is no file of torch.save, or is cut short."""
     with path.open("rb") as file:
         if file.read(2) != b"PK":
-            raise CheckpointError(f"{path}: not a file of torch.save", other(path))
+            raise unreadable(path, "a file of torch.save", "it is no zip archive")
     name = next((name for name in archives.names(path) if name.endswith("/data.pkl")), None)
     if name is None:
-        raise CheckpointError(f"{path}: not a file of torch.save", other(path))
+        raise unreadable(path, "a file of torch.save", "it holds no data.pkl")
     found = plain(archives.read(path, name))
     if found.broken:
         raise CheckpointError(f"{path}: its pickle is damaged: {found.broken}", "fetch it again")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from generator import torch_weights, user_code
+from generator import file_kind, torch_weights, user_code
 from generator.errors import CheckpointError
 from generator.fields import SpecFile, SpecPath
 from generator.torch_frontend import TorchFrontend
@@ -55,7 +55,7 @@ class Pickled(TorchFrontend):
             raise torch_weights.class_missing(self.file, error) from None
         found = loaded if self.key is None else torch_weights.at(self.file, loaded, self.key)
         if isinstance(found, torch.jit.ScriptModule):
-            raise torch_weights.unreadable(self.file, "a whole PyTorch module", "it is TorchScript")
+            raise file_kind.unreadable(self.file, "a whole PyTorch module", "it is TorchScript")
         if not isinstance(found, torch.nn.Module):
             raise CheckpointError(f"{self.file}: no module; it is {torch_weights.described(found)}", _remedy(loaded, found))
         half = any(p.dtype in (torch.float16, torch.bfloat16) for p in found.parameters())

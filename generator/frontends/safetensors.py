@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from generator import torch_weights
+from generator import file_kind, torch_weights
 from generator.errors import CheckpointError, ToolError
 from generator.factory_frontend import FactoryFrontend
 
@@ -37,7 +37,7 @@ class Safetensors(FactoryFrontend):
         try:
             names = set(json.loads(self.weights.read_text(encoding="utf-8"))["weight_map"].values())
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise torch_weights.unreadable(self.weights, "an index of safetensors", error) from None
+            raise file_kind.unreadable(self.weights, "an index of safetensors", error) from None
         parts = [self.weights.parent / name for name in sorted(names)]
         for part, name in zip(parts, sorted(names), strict=True):
             if part.name != name or not part.is_file():
@@ -54,5 +54,5 @@ def _read(path: Path) -> State:
     try:
         found: State = load_file(path)
     except (library.SafetensorError, OSError, ValueError) as error:
-        raise torch_weights.unreadable(path, "a safetensors file", error) from None
+        raise file_kind.unreadable(path, "a safetensors file", error) from None
     return found

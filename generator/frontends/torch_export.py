@@ -12,11 +12,11 @@ from generator import export_archive
 from generator.errors import CheckpointError
 from generator.export_archive import Dim, Value
 from generator.fields import SpecFile
+from generator.file_kind import unreadable
 from generator.frontends import Interface
 from generator.inputs import Axis, Input
 from generator.tensors import BATCH, Tensor
 from generator.torch_frontend import TorchFrontend
-from generator.torch_weights import unreadable
 
 if TYPE_CHECKING:
     import torch

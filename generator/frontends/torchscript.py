@@ -12,9 +12,9 @@ from pydantic import Field
 from generator import torchscript_signature
 from generator.errors import CheckpointError
 from generator.fields import SpecFile
+from generator.file_kind import unreadable
 from generator.frontends import Interface
 from generator.torch_frontend import TorchFrontend
-from generator.torch_weights import unreadable
 
 if TYPE_CHECKING:
     import torch
