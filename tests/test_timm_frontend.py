@@ -99,7 +99,9 @@ def test_safetensors(tmp_path: Path) -> None:
     model, x = made(), pictures(1, 160, 160)
     importlib.import_module("safetensors.torch").save_file(model.state_dict(), tmp_path / "w.safetensors")
     one = frontend(tmp_path, {}, weights="w.safetensors")
-    assert torch.equal(one.module()(x), model(x))
+    torch.testing.assert_close(
+        one.module()(x), model(x)
+    )  # mapped weights lie otherwise in memory: other kernels, other last digits
     (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=r"w.safetensors: .*cut short"):
         one.module()

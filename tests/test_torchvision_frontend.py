@@ -120,6 +120,10 @@ def test_detections_are_torchvisions_own(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     classes = {"num_classes": 6, **arguments, **own}
     model = lively(torchvision.models.get_model(name, weights=None, weights_backbone=None, **classes).eval(), side)
+    if name.startswith(
+        ("fcos", "retinanet")
+    ):  # a fresh one finds next to nothing: its bias is that of one object in a hundred boxes
+        torch.nn.init.zeros_(model.head.classification_head.cls_logits.bias)
     one = frontend(tmp_path, model.state_dict(), name, arguments=classes, inputs={"image": ["batch", 3, side, side]})
     x = pictures(3, side, seed=3).sigmoid()
     with torch.no_grad():

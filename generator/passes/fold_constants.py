@@ -28,5 +28,6 @@ class FoldConstants(Pass):
         version = inner.ir_version
         onnxscript.optimizer.optimize(inner)
         weight_files.settle(inner)
+        inner.graph.sort()  # what the optimizer puts in the place of a node may come before what it reads
         inner.ir_version = version
         return ir.to_proto(inner)
