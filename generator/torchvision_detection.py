@@ -181,8 +181,8 @@ def _probabilities(found: Mapping[str, Tensor], softmax: bool) -> Tensor:
     logits = found["cls_logits"]
     if "bbox_ctrness" in found:
         # sqrt(sigmoid(a) * sigmoid(b)) by logarithms: ONNX Runtime's Sigmoid is off by 1e-7 near 0, of which the root makes 3e-4
-        likely = nn.functional.logsigmoid(logits) + nn.functional.logsigmoid(found["bbox_ctrness"])
-        return torch.exp(likely / 2)
+        unlikely = nn.functional.softplus(-logits) + nn.functional.softplus(-found["bbox_ctrness"])
+        return torch.exp(-unlikely / 2)
     return torch.softmax(logits, -1) if softmax else torch.sigmoid(logits)
 
 

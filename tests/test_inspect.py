@@ -163,6 +163,8 @@ def test_an_onnx_detector_its_weights_and_its_head(root: Path, capsys: pytest.Ca
     import onnx
 
     path = root / "weights" / "yolov8-doclaynet" / "yolov8n-doclaynet.onnx"
+    if not path.is_file():
+        pytest.skip("weights/yolov8-doclaynet is not there")
     found = said(path, capsys)
     model = onnx.load(path)
     assert listed(found["weights"][0]) == {each.name: tuple(each.dims) for each in model.graph.initializer}
@@ -274,9 +276,11 @@ def test_no_head_where_there_is_none() -> None:
     assert head_names.guess({"model.22.cv3.0.2.weight": ()}) is None
 
 
-def test_it_answers_without_heavy_libraries(root: Path) -> None:
-    files = [root / "weights" / "yolov4-tiny" / "yolov4-tiny.weights", root / "weights" / "rtdetr-photos" / "model.safetensors"]
-    for path in [*files, FORMATS / "sklearn.joblib", FORMATS / "keras.keras"]:
+def test_it_answers_without_heavy_libraries(root: Path, tmp_path: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    files = [root / "weights" / "yolov4-tiny" / "yolov4-tiny.weights", tmp_path / "a.safetensors"]
+    for path in [*files, root / "examples" / "super_resolution.pt", FORMATS / "sklearn.joblib", FORMATS / "keras.keras"]:
         code = (
             f"import sys; from generator.cli import run; assert run(['inspect', {str(path)!r}]) == 0\n"
             "heavy = {'torch', 'onnx', 'onnxruntime', 'cv2', 'sklearn', 'tensorflow', 'transformers'} & set(sys.modules)\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import torch
 
 from generator import pbtxt
 from generator import run as runner
-from generator.build import plan
+from generator.build import plan, resolved
 from generator.cli import run
+from generator.inputs import sizes
 
 CODE = """\
 import torch
@@ -99,8 +101,12 @@ def test_it_is_planned_built_and_what_is_served_is_what_was_trained(folder: Path
     assert run(["verify", str(path), "-r", str(repository), "--json"]) == 0
     rungs = json.loads(capsys.readouterr().out)
     assert [rung["name"] for rung in rungs] == ["exported ONNX", "after surgery", "served"]
-    first = 2 * 4 * (lengths := (64, 64))[0] * lengths[1]
-    assert all(rung["result"]["compared"] > first for rung in rungs)  # two samples, one of another size
+    (pipeline,) = resolved([path])
+    checkpoint: Any = pipeline.spec.checkpoint  # type: ignore[union-attr]
+    first, second, _ = sizes(checkpoint.inputs, checkpoint.axes)[:3]
+    second |= {"height": 24, "width": 40}  # of image.npy
+    values = [n["batch"] * (n["length"] * 6 + 4 * n["height"] * n["width"] + 6) + 1 for n in (first, second)]
+    assert [rung["result"]["compared"] for rung in rungs] == [sum(values)] * 3
     written(folder, MULTI + SAMPLES.replace("image.npy", "two.npy"))
     assert run(["verify", str(path), "-r", str(repository)]) == 1
     assert "image [2, 3, 24, 40], scale [], which the checkpoint takes: " in capsys.readouterr().err

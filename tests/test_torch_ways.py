@@ -454,7 +454,7 @@ def test_safetensors(tmp_path: Path, nets: Any) -> None:
 def test_safetensors_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
     (tmp_path / "net.safetensors").write_bytes(b"")
-    with pytest.raises(ToolError, match=r"needs the package safetensors; pip install triton-repo-generator\[safetensors\]"):
+    with pytest.raises(ToolError, match=r"needs the package safetensors; pip install safetensors"):
         frontend(tmp_path, "safetensors", weights="net.safetensors").module()
 
 
