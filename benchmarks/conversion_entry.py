@@ -68,7 +68,7 @@ def _parity(spec: Path, folder: Path) -> dict[str, Any]:
         found = aligned(wanted, graph.run(session, feeds), checkpoint.unordered())
         result = compare.tensors(wanted, found, Bounds().absolute, Bounds().relative)
         differences[str(rows)] = float(f"{result.max_abs:.3g}")
-        problems += [f"batch {rows}: {problem}" for problem in result.problems]
+        problems += [f"batch {rows}: {problem} ({_rounding(checkpoint, feeds, wanted)})" for problem in result.problems]
         if rows > 1:
             spread = {name: float(np.ptp(a.astype(np.float64), axis=0).max(initial=0.0)) for name, a in wanted.items()}
     least = _VARIED * max(differences.values())
@@ -76,6 +76,14 @@ def _parity(spec: Path, folder: Path) -> dict[str, Any]:
     parameters = sum(p.numel() for p in checkpoint.module().parameters())
     said = {"parameters": parameters, "differences": differences, "spread": float(f"{min(spread.values()):.3g}")}
     return {**said, "result": "failed" if problems else "passed", "reason": "; ".join(problems)}
+
+
+def _rounding(checkpoint: TorchFrontend, feeds: Arrays, answer: Arrays) -> str:
+    """How far torch itself, in float32, is from torch in float64: what a failure is to be seen against."""
+    exact = checkpoint.flat(checkpoint.module().double()).run(
+        {name: values.astype(np.float64) if values.dtype == np.float32 else values for name, values in feeds.items()}
+    )
+    return f"torch's own float32 is {max(float(np.abs(exact[n] - answer[n]).max()) for n in answer):.3g} from its float64"
 
 
 def _feeds(taken: Mapping[str, Input], axes: Mapping[str, Axis], rows: int, turn: int) -> Arrays:

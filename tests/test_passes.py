@@ -314,3 +314,18 @@ def test_set_opset_brings_older_operators_along() -> None:
     assert "same results" in said
     (node,) = [node for node in after.graph.node if node.op_type == "ReduceMax"]
     assert (len(node.input), [a.name for a in node.attribute]) == (2, ["keepdims"])
+
+
+def test_a_constant_that_the_optimizer_forgot_is_put_into_the_graph() -> None:
+    """onnxscript 0.7 leaves a Reshape's new shape dangling where it merges two (seen with T5)."""
+    import onnx_ir
+
+    from generator.passes.fold_constants import _adopted
+
+    x = onnx_ir.Value(name="x", type=onnx_ir.TensorType(onnx_ir.DataType.FLOAT), shape=onnx_ir.Shape([2, 3]))
+    shape = onnx_ir.Value(name="shape_1", const_value=onnx_ir.tensor(np.array([3, 2]), name="shape_1"))
+    node = onnx_ir.node("Reshape", [x, shape])
+    made = onnx_ir.Graph([x], node.outputs, nodes=[node], opset_imports={"": 18}, name="g")
+    assert "shape_1" not in made.initializers
+    _adopted(made)
+    assert made.initializers["shape_1"] is shape

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from generator.passes import Pass
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     from onnx import ModelProto
 
 
@@ -27,7 +28,16 @@ class FoldConstants(Pass):
         inner = ir.from_proto(model)
         version = inner.ir_version
         onnxscript.optimizer.optimize(inner)
+        _adopted(inner.graph)
         weight_files.settle(inner)
-        inner.graph.sort()  # what the optimizer puts in the place of a node may come before what it reads
         inner.ir_version = version
         return ir.to_proto(inner)
+
+
+def _adopted(graph: ir.Graph) -> None:
+    """Constants that the optimizer (onnxscript 0.7) made and forgot to put into the graph."""
+    for node in graph.all_nodes():
+        for value in node.inputs:
+            if value is None or value.const_value is None or value.producer() or value.is_graph_input() or value.is_initializer():
+                continue
+            graph.register_initializer(value)
