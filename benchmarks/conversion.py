@@ -41,8 +41,8 @@ In pixels, the boxes of ssdlite320 were 0.002 apart and beyond the bound, as far
 (0.0017); since then they are fractions. Recurrent layers of `torch.export` archives have a fixed length: that is how
 torch.export leaves them.
 
-Seconds are of `triton-repo build` on two cores that other work shared. The rows were made over two hours in which the exporter
-was still worked on, each with the code of its minute; what was mended for a row was mended in the exporter or the kind, for all.""".splitlines()
+Seconds are of `triton-repo build` on two cores that other work shared. The rows were made over two hours in which the
+exporter was still worked on, each with the code of its minute; what was mended for a row was mended for all.""".splitlines()
 
 Entry = Mapping[str, Any]
 Rows = dict[str, dict[str, Any]]
