@@ -90,10 +90,12 @@ def _dynamo_with(work: Work, path: Path, free: Sequence[Mapping[int, Any]]) -> N
 
 def shapes(work: Work, free: Sequence[Mapping[int, Any]]) -> Any:
     """As torch.export takes them for `work.module`."""
-    from generator.flatten import variadic
+    from generator.flatten import before_variadic
 
-    each = tuple(dict(axes) for axes in free)
-    return (each,) if variadic(work.module) else each
+    each, named = tuple(dict(axes) for axes in free), before_variadic(work.module)
+    if named is None or len(each) <= named:
+        return each
+    return (*each[:named], each[named:])
 
 
 def dims(work: Work) -> list[dict[int, Any]]:

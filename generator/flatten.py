@@ -153,11 +153,12 @@ def _in_order(module: torch.nn.Module, names: Sequence[str]) -> bool:
     return list(_signature(module))[: len(names)] == list(names) and not set(names) & _by_keyword_only(module)
 
 
-def variadic(module: torch.nn.Module) -> bool:
-    """Does its forward take `*tensors`?"""
+def before_variadic(module: torch.nn.Module) -> int | None:
+    """How many parameters stand before `*tensors` in its forward; None where it takes none such."""
     if isinstance(module, torch.jit.ScriptModule):
-        return False
-    return any(each.kind is each.VAR_POSITIONAL for each in inspect.signature(module.forward).parameters.values())
+        return None
+    kinds = [each.kind for each in inspect.signature(module.forward).parameters.values()]
+    return kinds.index(inspect.Parameter.VAR_POSITIONAL) if inspect.Parameter.VAR_POSITIONAL in kinds else None
 
 
 def _by_keyword_only(module: torch.nn.Module) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_models import identity
 
 from generator.cli import run
 from generator.errors import CheckpointError, TritonRepoError
@@ -80,8 +81,7 @@ def test_a_failed_download_is_called_one(kind: str, content: str, looks: str, re
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"onnx"}))
 def test_another_format_is_named_with_its_kind(kind: str, tmp_path: Path, root: Path) -> None:
-    content = (root / "examples" / "surgery.onnx").read_bytes()
-    error = complaint(checkpoint(tmp_path, kind, content, root), tmp_path / "m.onnx")
+    error = complaint(checkpoint(tmp_path, kind, identity().SerializeToString(), root), tmp_path / "m.onnx")
     assert isinstance(error, CheckpointError)
     assert "it looks like an ONNX model" in str(error)
     assert "`kind: onnx`" in str(error)

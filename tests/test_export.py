@@ -278,3 +278,24 @@ def test_every_message_on_the_page_is_one_that_we_give() -> None:
     ):  # fmt: skip
         assert words in page
         assert words in code
+
+
+class Open(torch.nn.Module):
+    def forward(self, x: torch.Tensor, *rest: torch.Tensor, **more: Any) -> torch.Tensor:
+        return x * 2 + sum(rest)
+
+
+@pytest.mark.parametrize("names", [("x",), ("x", "y", "z")])
+def test_a_forward_that_takes_anything_goes_through_dynamo(names: tuple[str, ...], tmp_path: Path) -> None:
+    from generator.exporters import ATTEMPTS, Work, quietly
+    from generator.flatten import Flat
+    from generator.inputs import Input, samples, sizes
+
+    taken = {name: Input(shape=("batch", 3)) for name in names}
+    flat, feeds = Flat(Open(), list(taken)), samples(taken, {})
+    answers = [flat.run(one) for one in feeds]
+    work = Work(flat, flat.bare(feeds[0]), taken, {}, sizes(taken, {}), feeds, answers, 18, {})
+    quietly(ATTEMPTS["dynamo"], work, tmp_path / "m.onnx")
+    session = graph.session(tmp_path / "m.onnx", optimise=False)
+    found = graph.run(session, dict(zip([one.name for one in session.get_inputs()], feeds[2].values(), strict=True)))
+    np.testing.assert_allclose(next(iter(found.values())), answers[2]["output"], rtol=1e-6)
