@@ -76,7 +76,9 @@ def _tensors(pipeline: Pipeline, part: Part) -> Draft:
         draft.note(name, MODEL if part.role == "model" else Origin("spec", (part.role,) if part.template else ("preprocess",)))
         for tensor in tensors:
             dims = _dims(tensor, size)
-            getattr(draft.config, name).add(name=tensor.name, data_type=config_dtype(tensor.dtype), dims=dims)
+            added = getattr(draft.config, name).add(name=tensor.name, data_type=config_dtype(tensor.dtype), dims=dims or [1])
+            if not dims:  # one number a row: the server wants a dimension (model_configuration.md, "Reshape")
+                added.reshape.SetInParent()
     return draft
 
 

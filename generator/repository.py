@@ -174,7 +174,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _example(tensor: Tensor, max_batch_size: int) -> str:
-    dims = [1 if d < 0 else d for d in tensor.shape]
+    dims = [1 if d < 0 else d for d in tensor.shape] or ([1] if max_batch_size else [])
     return str([1, *dims] if tensor.batched or max_batch_size else dims)
 
 

@@ -310,6 +310,7 @@ def _infer(pipeline: Pipeline, client: triton.InferenceServerClient, values: Arr
     requests = []
     for tensor in pipeline.served.inputs:
         data = np.ascontiguousarray(values[tensor.name])
+        data = data.reshape(-1, 1) if _single(pipeline, tensor) else data
         requests.append(triton.InferInput(tensor.name, list(data.shape), tensor.dtype))
         requests[-1].set_data_from_numpy(data)
     try:
@@ -317,7 +318,13 @@ def _infer(pipeline: Pipeline, client: triton.InferenceServerClient, values: Arr
     except InferenceServerException as error:
         raise VerifyError(f"{pipeline.served.name}: the server answered: {error.message()}", "see the server's log") from None
     found = {t.name: answer.as_numpy(t.name) for t in pipeline.served.outputs}
-    return {name: values for name, values in found.items() if values is not None}
+    single = {tensor.name for tensor in pipeline.served.outputs if _single(pipeline, tensor)}
+    return {name: a.reshape(-1) if name in single else a for name, a in found.items() if a is not None}
+
+
+def _single(pipeline: Pipeline, tensor: Tensor) -> bool:
+    """Is it one number a row? Clients see [batch, 1]."""
+    return tensor.batched and not tensor.shape and pipeline.max_batch_size > 0
 
 
 def first_divergence(rungs: Sequence[Rung]) -> Rung | None:

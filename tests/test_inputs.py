@@ -166,3 +166,24 @@ def test_scalars_are_served_as_tensors_of_one_element(tmp_path: Path) -> None:
     given = {"x": np.array([1, 2], np.float32), "s": np.array([3], np.float32)}
     found = graph.run(graph.session(tmp_path / "m.onnx"), given)
     assert {name: values.tolist() for name, values in found.items()} == {"n": [-3.0], "y": [3.0, 6.0], "t": [9.0]}
+
+
+def test_one_number_a_row_has_a_dimension_on_the_server(tmp_path: Path) -> None:
+    """Triton refuses empty dims; the C++ backend gets its shape back through `reshape`."""
+    from generator import pbtxt
+    from generator.cli import run as command
+
+    value = helper.make_tensor_value_info
+    made = helper.make_graph(
+        [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)], "g", [value("x", TensorProto.FLOAT, ["n", 3])],
+        [value("y", TensorProto.FLOAT, ["n"])], [helper.make_tensor("axes", TensorProto.INT64, [1], [1])],
+    )  # fmt: skip
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "m.onnx")
+    (tmp_path / "s.yaml").write_text("name: total\ncheckpoint: {kind: onnx, file: m.onnx}\n")
+    assert command(["build", str(tmp_path / "s.yaml"), "-o", str(tmp_path / "repo")]) == 0
+    output = pbtxt.read(tmp_path / "repo" / "total" / "config.pbtxt").output[0]
+    assert list(output.dims) == [1]
+    assert output.HasField("reshape")
+    assert not output.reshape.shape
+    assert command(["check", str(tmp_path / "repo")]) == 0
+    assert command(["verify", str(tmp_path / "s.yaml"), "-r", str(tmp_path / "repo")]) == 0
