@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from generator import config_merge, config_serving, model_config, warmup
 from generator.config_serving import said
 from generator.draft import MODEL, Draft, Origin
-from generator.tensors import Tensor, config_dtype
+from generator.tensors import config_dtype
 
 if TYPE_CHECKING:
     from generator.pipeline import Part, Pipeline
@@ -75,13 +75,8 @@ def _tensors(pipeline: Pipeline, part: Part) -> Draft:
     for name, tensors in (("input", part.inputs), ("output", part.outputs)):
         draft.note(name, MODEL if part.role == "model" else Origin("spec", (part.role,) if part.template else ("preprocess",)))
         for tensor in tensors:
-            dims = _dims(tensor, size)
-            added = getattr(draft.config, name).add(name=tensor.name, data_type=config_dtype(tensor.dtype), dims=dims or [1])
-            if not dims:  # one number a row: the server wants a dimension (model_configuration.md, "Reshape")
+            dims = tensor.dims(size)
+            added = getattr(draft.config, name).add(name=tensor.name, data_type=config_dtype(tensor.dtype), dims=dims)
+            if tensor.single(size):  # the server wants a dimension (model_configuration.md, "Reshape")
                 added.reshape.SetInParent()
     return draft
-
-
-def _dims(tensor: Tensor, max_batch_size: int) -> list[int]:
-    """Triton counts the batch axis only where `max_batch_size` is 0."""
-    return [-1, *tensor.shape] if tensor.batched and not max_batch_size else list(tensor.shape)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Values of the largest sample at the ends of ranges; larger ones are left to the server.
 _LARGEST = 2**21
+#: How far two answers to the same question may lie apart (relative to the largest value): threads add up in other orders.
+_AGAIN = 1e-5
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _translations(frontend: TorchFrontend) -> Mapping[object, object]:
 def _example(flat: Flat, feeds: Arrays) -> Arrays:
     """The module's answer, which must be the same when it is asked again."""
     answer = flat.run(feeds)
-    if problem := difference(answer, flat.run(feeds)):
+    if problem := difference(answer, flat.run(feeds), _AGAIN):
         raise ExportError(
             f"asked the same twice, the module {problem.replace('the module gives', 'and before')}",
             "put it into eval mode, take random numbers out, and make state an input and an output",

@@ -137,8 +137,8 @@ def _problem(work: Work, session: Any, feeds: Arrays, wanted: Arrays) -> str:
     return difference(wanted, aligned(wanted, found, work.unordered))
 
 
-def difference(wanted: Arrays, found: Arrays) -> str:
-    """How `found` differs from `wanted` beyond rounding; nothing where it does not."""
+def difference(wanted: Arrays, found: Arrays, same: float = _SAME) -> str:
+    """How `found` differs from `wanted` by more than `same` (relative); nothing where it does not."""
     for name, values in wanted.items():
         other = found[name]
         if other.shape != values.shape:
@@ -146,10 +146,10 @@ def difference(wanted: Arrays, found: Arrays) -> str:
         if other.dtype != values.dtype:
             return f"gives {name} as {other.dtype}, the module gives {values.dtype}"
         if values.dtype.kind != "f":
-            if (wrong := int((other != values).sum())) > _SAME * values.size:
+            if (wrong := int((other != values).sum())) > same * values.size:
                 return f"gives {wrong} of {values.size} values of {name} wrong"
             continue
         scale = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
-        if not np.allclose(other, values, rtol=_SAME, atol=_SAME * max(scale, 1e-6), equal_nan=True):
+        if not np.allclose(other, values, rtol=same, atol=same * max(scale, 1e-6), equal_nan=True):
             return f"gives {name} wrong by {np.nanmax(np.abs(other - values)):.3g}"
     return ""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from generator import file_kind, nearest, torch_weights
+from generator import nearest, torch_weights
 from generator.errors import CheckpointError
-from generator.extras import library
-from generator.fields import SpecFile
 from generator.inputs import Input
-from generator.torch_frontend import TorchFrontend
+from generator.weights_frontend import WeightsFrontend
 
 if TYPE_CHECKING:
     import torch
@@ -21,26 +18,17 @@ if TYPE_CHECKING:
     from generator.torch_weights import State
 
 
-class LibraryFrontend(TorchFrontend):
+class LibraryFrontend(WeightsFrontend):
     """A model by its name in a library, and its weights: a state dict, loaded strictly and with weights_only, or safetensors."""
 
-    sources: ClassVar[tuple[str, ...]] = ("../library_frontend.py", "../torch_weights.py", "../file_kind.py")
     #: Arguments that would fetch or load weights from elsewhere.
     loading: ClassVar[tuple[str, ...]] = ()
 
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="Its name in the library.")]
-    weights: Annotated[SpecFile, Field(description="The .pth, .pt or .safetensors file.")]
     key: Annotated[
         str | None,
         Field(description="Where the state dict lies inside the file, such as `state_dict_ema`; needed where there are several."),
     ] = None
-    prefix: Annotated[
-        str | None, Field(description="What the weights' names begin with and the model's do not, such as `module.`.")
-    ] = None
-    ignore: Annotated[
-        tuple[str, ...],
-        Field(description="Weights (patterns such as `aux.*`, after `prefix`) that the model does not take; each must fit one."),
-    ] = ()
     arguments: Annotated[
         dict[str, Any], Field(default_factory=dict, description="Arguments of the library's builder, such as `num_classes`.")
     ]
@@ -53,36 +41,18 @@ class LibraryFrontend(TorchFrontend):
                 raise ValueError(f"{name}: weights come from `weights:` alone; remove it")
         return value
 
-    def files(self) -> list[Path]:
-        """The weights."""
-        return [self.weights, *self.code()]
-
-    def built(self, state: State) -> torch.nn.Module:
-        """The library's module, its weights not loaded yet; `state` tells which parts it has to have. Raises CheckpointError."""
-        raise NotImplementedError
+    def state(self) -> State:
+        """From a state dict, as `key` and `prefix` say, or from safetensors."""
+        stored = self.weights.suffix == ".safetensors"
+        loaded = torch_weights.load_safetensors(self.weights) if stored else torch_weights.load(self.weights)
+        return torch_weights.choose(self.weights, loaded, self.key, self.prefix)
 
     def module(self) -> torch.nn.Module:
-        """The library's module with the weights, in eval mode."""
+        """The library's module with the weights, in eval mode; what it draws at random first leaves no trace."""
         import torch
 
-        state = torch_weights.left_out(self.weights, self._state(), self.ignore)
         with torch.random.fork_rng():
-            module = self.built(state)
-        torch_weights.fit(self.weights, module, state)
-        return module.eval()
-
-    def _state(self) -> State:
-        if self.weights.suffix == ".safetensors":
-            return torch_weights.choose(self.weights, self._tensors(), self.key, self.prefix)
-        return torch_weights.choose(self.weights, torch_weights.load(self.weights), self.key, self.prefix)
-
-    def _tensors(self) -> Mapping[str, torch.Tensor]:
-        reader = library("safetensors", "safetensors.torch", str(self.kind))
-        try:
-            found: Mapping[str, torch.Tensor] = reader.load_file(self.weights)
-        except Exception as error:  # its own error class, and what the system says
-            raise file_kind.unreadable(self.weights, "a safetensors file", error) from None
-        return found
+            return super().module()
 
     def unknown(self, names: Iterable[str]) -> CheckpointError:
         """For a name that the library does not have."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from generator.pickle_reader import Array, Builder, Global, Made, Source, plain
+from generator.pickle_notes import Array, Global, Made, plain
+from generator.pickle_reader import Builder, Source
 
 #: Storage class or dtype of torch -> Triton's name; what Triton has no name for keeps torch's.
 _TORCH = {

@@ -75,6 +75,14 @@ class Tensor:
         dims = [*(["batch"] if self.batched else []), *("?" if d < 0 else str(d) for d in self.shape)]
         return f"{self.name} {self.dtype}[{', '.join(dims)}]"
 
+    def dims(self, max_batch_size: int) -> list[int]:
+        """As config.pbtxt says them: the batch axis counts only where `max_batch_size` is 0; one number a row is `[1]`."""
+        return self.whole().dims(0) if self.batched and not max_batch_size else list(self.shape) or [1]
+
+    def single(self, max_batch_size: int) -> bool:
+        """Is it one number a row, which clients see as [batch, 1] and the model as [batch]?"""
+        return self.batched and not self.shape and max_batch_size > 0
+
     def whole(self) -> Tensor:
         """The same with its batch axis as a dimension like any other."""
         return Tensor(self.name, self.dtype, (-1, *self.shape), batched=False) if self.batched else self

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from generator.pickle_arrays import BUILDERS, array
-from generator.pickle_reader import Array, Made, Pickle, Source, members, read, walk
+from generator.pickle_notes import Array, Made, Pickle, members, walk
+from generator.pickle_reader import Source, read
 
 #: The first pickle of a file that torch before 1.6 wrote (torch/serialization.py, MAGIC_NUMBER).
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

@@ -70,6 +70,18 @@ def _harmless() -> list[Any]:
     return [argparse.Namespace, *paths, np.dtype, *scalars, *dtypes]
 
 
+def load_safetensors(path: Path) -> State:
+    """Names and tensors, mapped from the file. Raises CheckpointError for one of another format, or cut short."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found: State = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise unreadable(path, "a safetensors file", error) from None
+    return found
+
+
 def class_missing(path: Path, error: BaseException) -> CheckpointError:
     """For a trusted file that names a class which cannot be imported."""
     if isinstance(error, ModuleNotFoundError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from generator import archives
 from generator.errors import CheckpointError
-from generator.pickle_reader import Made
+from generator.pickle_notes import Made
 from generator.torch_pickle import plain
 
 

@@ -96,7 +96,7 @@ def _dims(tensor: Tensor, wanted: Warmup, pipeline: Pipeline) -> list[int]:
     if pipeline.spec.preprocess:
         return list(tensor.shape)
     shape = _row(tensor, wanted.inputs[tensor.name])[0]
-    return [1, *shape] if tensor.batched and not pipeline.batch_size("model") else list(shape)
+    return [1, *shape] if tensor.batched and not pipeline.batch_size("model") else list(shape) or [1]
 
 
 def write(pipeline: Pipeline, onnx: Path, staged: Path) -> None:

@@ -17,7 +17,7 @@ from generator.heads import Head
 from generator.heads.detr import Detr
 from generator.heads.yolov8 import Yolov8
 from generator.heads.yolov10 import Yolov10
-from generator.pickle_reader import Array, Made, members
+from generator.pickle_notes import Array, Made, members
 from generator.tensors import Tensor, numpy_dtype
 from generator.torch_pickle import plain
 

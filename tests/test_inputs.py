@@ -187,3 +187,25 @@ def test_one_number_a_row_has_a_dimension_on_the_server(tmp_path: Path) -> None:
     assert not output.reshape.shape
     assert command(["check", str(tmp_path / "repo")]) == 0
     assert command(["verify", str(tmp_path / "s.yaml"), "-r", str(tmp_path / "repo")]) == 0
+
+
+def test_one_number_a_row_is_warmed_up_like_any_other(tmp_path: Path) -> None:
+    from generator.cli import run as command
+    from generator.server import Server
+
+    value = helper.make_tensor_value_info
+    made = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["y"])],
+        "g",
+        [value("x", TensorProto.FLOAT, ["n"])],
+        [value("y", TensorProto.FLOAT, ["n"])],
+    )
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "m.onnx")
+    np.save(tmp_path / "x.npy", np.array(2.0, np.float32))
+    warm = "serving: {warmup: {inputs: {x: x.npy}, batch_sizes: [1, 3]}}\n"
+    (tmp_path / "s.yaml").write_text(f"name: minus\ncheckpoint: {{kind: onnx, file: m.onnx}}\n{warm}")
+    assert command(["build", str(tmp_path / "s.yaml"), "-o", str(tmp_path / "repo")]) == 0
+    assert command(["check", str(tmp_path / "repo")]) == 0
+    with Server(tmp_path / "repo") as server:
+        assert server.grpc_url
+    assert command(["verify", str(tmp_path / "s.yaml"), "-r", str(tmp_path / "repo")]) == 0

@@ -20,7 +20,7 @@ from torch import nn
 
 from generator import graph, plan
 from generator.change import all_nodes
-from generator.errors import CheckpointError, ToolError, TritonRepoError
+from generator.errors import CheckpointError, TritonRepoError
 from generator.frontends import Frontend
 from generator.load import load
 from generator.pipeline import Pipeline
@@ -449,13 +449,6 @@ def test_safetensors(tmp_path: Path, nets: Any) -> None:
         (tmp_path / "bad.safetensors").write_bytes(content)
         with pytest.raises(CheckpointError, match="not a safetensors file"):
             frontend(tmp_path, "safetensors", weights="bad.safetensors").module()
-
-
-def test_safetensors_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    (tmp_path / "net.safetensors").write_bytes(b"")
-    with pytest.raises(ToolError, match=r"needs the package safetensors; pip install safetensors"):
-        frontend(tmp_path, "safetensors", weights="net.safetensors").module()
 
 
 def test_what_the_users_factory_raises_is_shown_with_its_line(tmp_path: Path, nets: Any) -> None:

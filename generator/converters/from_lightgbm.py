@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from child import Refused, read, serve, short, write
-from tabular import CLASSIFIER, REGRESSOR, both, by_label, finish, spans
+from tabular import CLASSIFIER, REGRESSOR, boosted, finish, spans
 
 #: What is made of the trees' sums, where onnxmltools 1.16.0 makes something else of them, or nothing.
 _WRONG = ("multiclassova", "cross_entropy", "cross_entropy_lambda", "custom", "none")
@@ -59,11 +59,7 @@ def answer(said: dict[str, Any], feeds: str, output: str) -> dict[str, str]:
 
     booster, objective = _load(said["file"])
     found = np.asarray(booster.predict(read(feeds)["input"]), np.float32)
-    if _classifies(objective):
-        shares = both(found) if found.ndim == 1 else found
-        write(output, by_label(np.argmax(shares, axis=1).astype(np.int64), shares))
-    else:
-        write(output, {"prediction": found.reshape(-1, 1)})
+    write(output, boosted(found, _classifies(objective)))
     return {"by": f"lightgbm {lightgbm.__version__}"}
 
 

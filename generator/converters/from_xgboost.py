@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from child import Refused, read, serve, short, write
-from tabular import CLASSIFIER, REGRESSOR, both, by_label, finish, spans
+from tabular import CLASSIFIER, REGRESSOR, boosted, finish, spans
 
 #: What is made of the trees' sums, where onnxmltools 1.16.0 makes something else of them, or nothing.
 _WRONG = ("reg:logistic", "binary:hinge", "binary:logitraw")
@@ -53,16 +53,11 @@ def export(said: dict[str, Any], opset: int, output: str) -> dict[str, str]:
 
 def answer(said: dict[str, Any], feeds: str, output: str) -> dict[str, str]:
     """What the booster itself predicts."""
-    import numpy as np
     import xgboost
 
     booster, objective = _load(said["file"])
     found = booster.predict(xgboost.DMatrix(read(feeds)["input"]))
-    if _classifies(objective):
-        shares = both(found) if found.ndim == 1 else found
-        write(output, by_label(np.argmax(shares, axis=1).astype(np.int64), shares))
-    else:
-        write(output, {"prediction": found.reshape(-1, 1)})
+    write(output, boosted(found, _classifies(objective)))
     return {"by": f"xgboost {xgboost.__version__}"}
 
 

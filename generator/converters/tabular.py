@@ -25,7 +25,7 @@ def _span(values: list[float]) -> list[float]:
 
 
 def finish(model: Any, path: str, inputs: list[str], outputs: list[str]) -> None:
-    """Write the graph with these names; what has one value a row becomes [batch, 1], as the server wants it."""
+    """Write the graph with these names; one value a row is [batch, 1], whichever of both forms a converter chose."""
     import onnx
     from child import rename
 
@@ -50,15 +50,16 @@ def _column() -> Any:
     return np.array([-1, 1], np.int64)
 
 
-def by_label(labels: Any, probabilities: Any) -> dict[str, Any]:
-    """The answers of a classifier: labels [batch, 1], and a probability for each class [batch, classes] FP32."""
+def boosted(predicted: Any, classifies: bool) -> dict[str, Any]:
+    """What a booster predicts, under the names of its graph's outputs.
+
+    Of a classifier the likeliest class, INT64 [batch, 1], and each one's probability, FP32 [batch, classes]: `predicted` has
+    those, or of two classes that of the second alone. Of others FP32 [batch, 1].
+    """
     import numpy as np
 
-    return {"label": np.asarray(labels).reshape(-1, 1), "probabilities": np.asarray(probabilities, np.float32)}
-
-
-def both(positive: Any) -> Any:
-    """Probabilities of the second of two classes -> of both, [batch, 2]."""
-    import numpy as np
-
-    return np.stack([1 - positive, positive], axis=1)
+    if not classifies:
+        return {"prediction": predicted.reshape(-1, 1)}
+    shares = np.stack([1 - predicted, predicted], axis=1) if predicted.ndim == 1 else predicted
+    labels = np.argmax(shares, axis=1).astype(np.int64)
+    return {"label": labels.reshape(-1, 1), "probabilities": np.asarray(shares, np.float32)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 from generator.file_kind import FileKind, Opened
-from generator.pickle_reader import Made, Pickle
+from generator.pickle_notes import Made, Pickle
 from generator.torch_pickle import StateDict, legacy, plain, state_dicts
 
 ORDER = 50

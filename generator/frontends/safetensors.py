@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from generator import file_kind, torch_weights
-from generator.errors import CheckpointError, ToolError
+from generator.errors import CheckpointError
 from generator.factory_frontend import FactoryFrontend
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class Safetensors(FactoryFrontend):
     def state(self) -> State:
         """Of all parts together."""
         files = self._parts() if self.weights.name.endswith(_INDEX) else [self.weights]
-        merged = {name: tensor for file in files for name, tensor in _read(file).items()}
+        merged = {name: tensor for file in files for name, tensor in torch_weights.load_safetensors(file).items()}
         return torch_weights.choose(self.weights, merged, None, self.prefix)
 
     def _parts(self) -> list[Path]:
@@ -43,16 +42,3 @@ class Safetensors(FactoryFrontend):
             if part.name != name or not part.is_file():
                 raise CheckpointError(f"{self.weights}: its part {name!r} is not beside it", "copy every part beside the index")
         return parts
-
-
-def _read(path: Path) -> State:
-    try:
-        library: Any = importlib.import_module("safetensors")
-        load_file = importlib.import_module("safetensors.torch").load_file
-    except ImportError:
-        raise ToolError("checkpoint kind safetensors needs the package safetensors", "pip install safetensors") from None
-    try:
-        found: State = load_file(path)
-    except (library.SafetensorError, OSError, ValueError) as error:
-        raise file_kind.unreadable(path, "a safetensors file", error) from None
-    return found

@@ -19,7 +19,7 @@ from generator.errors import CheckpointError
 from generator.fields import SpecFile
 from generator.frontends import Interface
 from generator.inputs import Input, Shape
-from generator.pickle_reader import Made
+from generator.pickle_notes import Made
 from generator.torch_frontend import TorchFrontend
 from generator.yolo_outline import Raw, YoloOutline, other, read
 
@@ -44,7 +44,7 @@ class Ultralytics(TorchFrontend):
     """
 
     kind: Literal["ultralytics"] = "ultralytics"
-    sources: ClassVar[tuple[str, ...]] = ("../yolo_outline.py", "../pickle_reader.py", "../extras.py")
+    sources: ClassVar[tuple[str, ...]] = ("../yolo_outline.py", "../pickle_reader.py", "../pickle_notes.py", "../extras.py")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "ultralytics")
 
     file: Annotated[SpecFile, Field(description="The .pt file.")]

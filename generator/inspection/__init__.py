@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from generator.file_kind import FileKind
-from generator.pickle_reader import Array
+from generator.pickle_notes import Array
 from generator.tensors import Tensor
 
 #: A tensor's name -> its type and shape.

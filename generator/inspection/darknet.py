@@ -9,7 +9,7 @@ from pathlib import Path
 from generator.errors import CheckpointError
 from generator.file_kind import of
 from generator.inspection import Contents, Group
-from generator.pickle_reader import Array
+from generator.pickle_notes import Array
 from generator.postprocessing import label_names
 
 KINDS = ("darknet",)

@@ -13,7 +13,7 @@ from generator import archives
 from generator.errors import CheckpointError
 from generator.inspection import Contents, Group
 from generator.pickle_arrays import array
-from generator.pickle_reader import Array, Made, Pickle, members
+from generator.pickle_notes import Array, Made, Pickle, members
 from generator.torch_pickle import plain
 
 KINDS = ("sklearn", "xgboost", "lightgbm")

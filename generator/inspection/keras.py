@@ -13,7 +13,7 @@ from generator import archives
 from generator.errors import CheckpointError
 from generator.inspection import Contents, Group
 from generator.onnx_signature import Span, fields
-from generator.pickle_reader import Array
+from generator.pickle_notes import Array
 from generator.tensors import Tensor
 
 KINDS = ("tensorflow",)

@@ -11,7 +11,7 @@ from generator import onnx_signature
 from generator.errors import CheckpointError
 from generator.inspection import Contents, Group
 from generator.onnx_signature import Span, fields
-from generator.pickle_reader import Array
+from generator.pickle_notes import Array
 from generator.tensors import from_onnx_dtype
 
 KINDS = ("onnx",)

@@ -10,7 +10,7 @@ from typing import Any
 
 from generator.errors import CheckpointError
 from generator.inspection import Contents, Group
-from generator.pickle_reader import Array
+from generator.pickle_notes import Array
 
 KINDS = ("safetensors",)
 

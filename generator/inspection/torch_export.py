@@ -13,7 +13,7 @@ from typing import Any
 from generator import archives
 from generator.errors import CheckpointError
 from generator.inspection import Contents, Group
-from generator.pickle_reader import Array
+from generator.pickle_notes import Array
 
 KINDS = ("torch_export",)
 

@@ -10,7 +10,7 @@ from typing import Any
 from generator import archives
 from generator.errors import CheckpointError
 from generator.inspection import Contents, Group
-from generator.pickle_reader import Made, Pickle, members
+from generator.pickle_notes import Made, Pickle, members
 from generator.torch_pickle import legacy, plain, runs, state_dicts
 
 KINDS = ("state_dict", "pickled", "ultralytics")

@@ -8,7 +8,7 @@ from typing import Any
 from generator import archives, torchscript_signature
 from generator.errors import CheckpointError
 from generator.inspection import Contents, Group
-from generator.pickle_reader import Array, Made, members
+from generator.pickle_notes import Array, Made, members
 from generator.torch_pickle import plain
 
 KINDS = ("torchscript",)

@@ -10,7 +10,7 @@ from typing import Any
 from generator.errors import CheckpointError
 from generator.inspection import Contents, Group, torch_files
 from generator.inspection.safetensors import header, tensors
-from generator.pickle_reader import Array
+from generator.pickle_notes import Array
 
 KINDS = ("transformers", "timm")
 
