@@ -19,11 +19,12 @@ import torch
 import yaml
 
 from generator import compare, graph, inputs, lock
+from generator.bounds import Bounds
 from generator.frontends import Arrays
 from generator.inputs import Axis, Input
 from generator.load import load_all
 from generator.rows import aligned
-from generator.spec import Bounds, Spec
+from generator.spec import Spec
 from generator.tensors import BATCH, numpy_dtype
 from generator.torch_frontend import TorchFrontend
 

@@ -123,17 +123,17 @@ def build(planned: Sequence[Planned], output: Path, progress: Progress) -> list[
     return rows
 
 
-def _graphs(item: Planned, progress: Progress) -> Path | None:
-    """Export and surgery; the folder with the final graph. None for a model that is only copied."""
-    folder: Path | None = None
+def _graphs(item: Planned, progress: Progress) -> dict[str, Path]:
+    """Every step before the repository: the folder of each, by its name. None for a model that is only copied."""
+    folders: dict[str, Path] = {}
     for step in item.steps[:-1]:
         assert isinstance(item.pipeline, Pipeline)
-        source = folder / "model.onnx" if folder else None
+        source = next(reversed(folders.values())) / "model.onnx" if folders else None
         known = run.cached(step) is not None
         progress(step, "")
-        folder = run.ensure(step, item.pipeline, source)
-        progress(step, _said(step, run.facts(folder), known))
-    return folder
+        folders[step.name] = run.ensure(step, item.pipeline, source)
+        progress(step, _said(step, run.facts(folders[step.name]), known))
+    return folders
 
 
 def _said(step: Step, facts: dict[str, str], cached: bool) -> str:
@@ -144,14 +144,13 @@ def _said(step: Step, facts: dict[str, str], cached: bool) -> str:
     return "cached" if cached else "; ".join(said)
 
 
-def _stage(item: Planned, final: Path | None, staged: Path, progress: Progress) -> lock.Entry:
+def _stage(item: Planned, results: dict[str, Path], staged: Path, progress: Progress) -> lock.Entry:
     step = item.steps[-1]
     progress(step, "")
     if isinstance(item.pipeline, FolderModel):
         files, facts = repository.copy(item.pipeline, staged), {}
     else:
-        assert final is not None
-        files = repository.write(item.pipeline, final / "model.onnx", staged)
+        files = repository.write(item.pipeline, results, staged)
         facts = run.facts(run.ensure(item.steps[0], item.pipeline))
     progress(step, f"{len(files)} files")
     made = {str(item.versions.written): item.steps[-2].key} if item.versions else {}

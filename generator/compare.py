@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from generator.spec import Bounds
+from generator.bounds import Bounds
 
 #: Two boxes are the same box from here on.
 SAME_BOX_IOU = 0.9

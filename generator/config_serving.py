@@ -57,10 +57,11 @@ def batching(draft: Draft, serving: Serving) -> None:
         _copy(draft, target, "dynamic_batching.default_queue_policy", wanted.default_queue_policy, (*loc, "default_queue_policy"))
 
 
-def instances(draft: Draft, serving: Serving, role: str) -> None:
-    """The instance group of one step."""
+def instances(draft: Draft, serving: Serving, role: str, device: str) -> None:
+    """The instance group of one step; on `device` where the spec does not say."""
     group: InstanceGroup = getattr(serving.instances, role)
-    made = draft.config.instance_group.add(count=group.count, kind=f"KIND_{group.kind.upper()}", gpus=group.gpus)
+    kind = f"KIND_{(group.kind or device).upper()}"
+    made = draft.config.instance_group.add(count=group.count, kind=kind, gpus=group.gpus)
     if group.host_policy is not None:
         made.host_policy = group.host_policy
     loc: Loc = ("serving", "instances")

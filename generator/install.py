@@ -15,7 +15,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from generator import host, paths
+from generator import host, paths, standins
 from generator.download import download_wheel, locked, pip
 from generator.errors import ToolError, TritonRepoError
 
@@ -151,17 +151,19 @@ def _unpack(wheel: Path, root: Path) -> None:
 
 
 def _assemble(root: Path) -> Path:
-    """The backend directory: the wheel's python backend, and the stand-in as the templates have it now.
+    """The backend directory: the wheel's python backend, and the stand-ins as the templates have them now.
 
-    It is named by the stand-in's digest, so that an edited template takes effect at the next start and two checkouts that
-    share this cache do not overwrite each other's.
+    It is named by their digest, so that an edited template takes effect at the next start and two checkouts that share this
+    cache do not overwrite each other's.
     """
-    standin = (paths.templates() / "backends" / "onnxruntime" / "model.py").read_bytes()
-    folder = root / "backends" / hashlib.sha256(standin).hexdigest()[:16]
+    files = {name: (paths.templates() / "backends" / name / "model.py").read_bytes() for name in standins.names()}
+    digest = hashlib.sha256(b"".join(name.encode() + content for name, content in files.items())).hexdigest()
+    folder = root / "backends" / digest[:16]
     if not folder.is_dir():
         scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
-        (scratch / "onnxruntime").mkdir(parents=True)
-        (scratch / "onnxruntime" / "model.py").write_bytes(standin)
+        for name, content in files.items():
+            (scratch / name).mkdir(parents=True)
+            (scratch / name / "model.py").write_bytes(content)
         (scratch / "python").symlink_to(root / "pytriton" / "tritonserver" / "backends" / "python")
         try:
             scratch.rename(folder)

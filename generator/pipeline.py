@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from generator import recognise, sized
+from generator.bounds import Bounds
 from generator.detection import Candidates
 from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
@@ -180,7 +181,13 @@ class Pipeline:
 
     @functools.cached_property
     def model(self) -> Part:
-        """The model itself, after surgery."""
+        """The model itself, as it is served."""
+        inputs, outputs = self.spec.precision.tensors(self.fp32.inputs, self.fp32.outputs)
+        return replace(self.fp32, inputs=inputs, outputs=outputs)
+
+    @functools.cached_property
+    def fp32(self) -> Part:
+        """The model itself after surgery, in the precision of its training."""
         inputs, outputs = (tuple(map(lifted, side)) for side in (self.raw.inputs, self.raw.outputs))
         if self.spec.preprocess:
             height, width = self._canvas()
@@ -246,6 +253,11 @@ class Pipeline:
         return tuple(edges)
 
     @property
+    def bounds(self) -> Bounds:
+        """How far what is served may be from what was trained."""
+        return self.spec.precision.bounds or self.spec.verify.bounds
+
+    @property
     def max_batch_size(self) -> int:
         """Of what clients call, as in its config.pbtxt."""
         return self.batch_size("ensemble" if self.spec.preprocess else "model")
@@ -285,7 +297,10 @@ class Pipeline:
 
     def target_fits(self) -> None:
         """Raise SpecError where the target cannot run what the graph will hold."""
-        nms, target = self.spec.nms, self.spec.target
+        nms, target, precision = self.spec.nms, self.spec.target, self.spec.precision.kind
+        if precision not in target.precisions:
+            what, runs = f"target {target.kind} does not run {precision}", ", ".join(target.precisions)
+            raise self.error(("precision", "kind"), what, f"say one that it runs: {runs}; or another target")
         if nms is not None and nms.plugin and nms.plugin not in target.plugins:
             raise self.error(
                 ("nms", "kind"), f"{nms.plugin} is a TensorRT plugin, which target {target.kind} does not run",

@@ -58,6 +58,11 @@ _PASSES = (
         "graph.py", "weights.py", "weight_files.py", "builder.py", "compare.py", "passes/__init__.py", "tensors.py",
     ),
 )  # fmt: skip
+_PRECISION = (
+    ("onnx", "onnx-ir", "onnxruntime", "numpy"),
+    ("precision.py", "graph.py", "weights.py", "weight_files.py", "sampling.py", "ladder_samples.py", "precisions/__init__.py"),
+)
+_TARGET = (("onnx",), ("target.py", "worker.py", "environment.py", "backends/__init__.py"))
 _REPOSITORY = (
     ("tritonclient", "protobuf", "jinja2"),
     (
@@ -89,7 +94,9 @@ class Step:
 
 
 def steps(pipeline: Pipeline) -> tuple[Step, ...]:
-    """export, passes (where the spec has `surgery:`), surgery, repository: each key contains the one before.
+    """export, passes, surgery, precision, target, repository: each key contains the one before.
+
+    Passes are there where the spec has `surgery:`, precision where it is not as trained, target where it converts the graph.
 
     Raises CheckpointError for a file that cannot be read.
     """
@@ -103,14 +110,15 @@ def steps(pipeline: Pipeline) -> tuple[Step, ...]:
         **{f"file {path.name}": file_digest(path) for path in (pipeline.head.files() if pipeline.head else ())},
         **_said("nms", spec.nms and spec.nms.model_dump(mode="json")),
         **_said("preprocess", spec.preprocess and spec.preprocess.model_dump(mode="json")),
-        **_said("precision", spec.precision.model_dump(mode="json")),
-        "sources": _sources(_SURGERY[1], [p for p in (pipeline.head, spec.nms, spec.preprocess, spec.precision) if p]),
+        "sources": _sources(_SURGERY[1], [p for p in (pipeline.head, spec.nms, spec.preprocess) if p]),
         **_versions(_SURGERY[0]),
     })  # fmt: skip
+    made_of = [cut, *_held(pipeline, cut)]
+    made_of += _converted(pipeline, made_of[-1])
     labels = spec.postprocess.labels if spec.postprocess else None
     warmed = spec.serving.warmup.files() if spec.serving.warmup else []
     written = Step(name, "repository", {
-        "surgery": cut.key,
+        made_of[-1].name: made_of[-1].key,
         **_said("postprocess", spec.postprocess and spec.postprocess.model_dump(mode="json", exclude={"labels"})),
         **_said("serving", spec.serving.model_dump(mode="json"), [*spec.serving.labels.values(), *warmed]),
         **{f"file {path.name}": file_digest(path) for path in (*spec.serving.labels.values(), *warmed)},
@@ -121,7 +129,38 @@ def steps(pipeline: Pipeline) -> tuple[Step, ...]:
         "templates": _tree(part.template for part in pipeline.parts),
         **_versions(_REPOSITORY[0]),
     })  # fmt: skip
-    return made, *edited, cut, written
+    return made, *edited, *made_of, written
+
+
+def _held(pipeline: Pipeline, cut: Step) -> list[Step]:
+    """The graph in another precision; pictures of `verify` are what it is judged on."""
+    spec = pipeline.spec
+    if spec.precision.trained:
+        return []
+    pictures = spec.verify.images
+    return [Step(spec.name, "precision", {
+        "surgery": cut.key,
+        **_said("precision", spec.precision.model_dump(mode="json")),
+        **_said("verify", spec.verify.model_dump(mode="json", include={"images", "samples"}), pictures),
+        **{f"file {path.name}": file_digest(path) for path in pictures},
+        "sources": _sources(_PRECISION[1], [spec.precision]),
+        **_versions(_PRECISION[0]),
+    })]  # fmt: skip
+
+
+def _converted(pipeline: Pipeline, before: Step) -> list[Step]:
+    """What the target makes of the graph."""
+    spec = pipeline.spec
+    if not spec.target.converts:
+        return []
+    batcher = spec.serving.dynamic_batching
+    return [Step(spec.name, "target", {
+        before.name: before.key,
+        **_said("target", spec.target.model_dump(mode="json")),
+        **_said("batch", [pipeline.batch_size("model"), *(batcher.preferred_batch_sizes if batcher else ())]),
+        "sources": _sources(_TARGET[1], [spec.target]),
+        **_versions(dict.fromkeys((*_TARGET[0], *spec.target.libraries))),
+    })]  # fmt: skip
 
 
 def export_step(pipeline: Pipeline) -> Step:

@@ -24,7 +24,7 @@ from generator.tensors import Tensor, numpy_dtype
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from generator.spec import Bounds
+    from generator.bounds import Bounds
 
 #: Rows of the two batches; and what a free dimension other than the batch is tried with until the graph runs.
 ROWS = (1, 3)

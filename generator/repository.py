@@ -8,13 +8,14 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import generator
-from generator import carry, config, leaving, lock, paths, pbtxt, warmup
+from generator import carry, config, leaving, lock, paths, pbtxt, target, warmup
+from generator.backends import Order
 from generator.config_serving import labels_file
 from generator.draft import Draft
 from generator.errors import RepositoryError
@@ -78,13 +79,15 @@ def staging(repository: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write(pipeline: Pipeline, onnx: Path, folder: Path) -> dict[str, str]:
-    """Every model folder of one pipeline into `folder`; the digest of each file by its path."""
+def write(pipeline: Pipeline, results: Mapping[str, Path], folder: Path) -> dict[str, str]:
+    """Every model folder of one pipeline into `folder`, from the folders of its steps; the digest of each file by its path."""
+    graph = target.final(results)
+    order = target.order(pipeline, graph, results.get("target", graph.parent))
     for part in pipeline.parts:
-        _part(pipeline, part, onnx, folder / part.name)
+        _part(pipeline, part, order, folder / part.name)
     if pipeline.spec.preprocess is not None:
         _ensemble(pipeline, folder / pipeline.spec.name)
-    warmup.write(pipeline, onnx, folder)
+    warmup.write(pipeline, graph, folder)
     return _digests(folder, models(pipeline))
 
 
@@ -117,11 +120,11 @@ def models(pipeline: Pipeline | FolderModel) -> list[str]:
     return list(dict.fromkeys([*(part.name for part in pipeline.parts), pipeline.served.name]))
 
 
-def _part(pipeline: Pipeline, part: Part, onnx: Path, folder: Path) -> None:
+def _part(pipeline: Pipeline, part: Part, order: Order, folder: Path) -> None:
     version = folder / str(pipeline.spec.serving.version)
     version.mkdir(parents=True)
     if part.template is None:
-        pipeline.spec.target.artefact(onnx, version)
+        pipeline.spec.target.artefact(order, version)
         spec = pipeline.spec
         what = f"The trained model ({spec.checkpoint.kind}), {spec.precision.kind}, on {spec.target.kind}."
     else:

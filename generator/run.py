@@ -53,6 +53,8 @@ def child(step: str, pipeline: Pipeline, source: Path | None, output: Path) -> d
     """Do one step in a process of its own. Raises its error here, as the same class; a crash shows its last lines."""
     if step in ("export", "source"):
         pipeline.spec.checkpoint.prepare()
+    if step == "target":
+        pipeline.spec.target.prepare()
     with tempfile.TemporaryDirectory(prefix="triton-repo-") as scratch:
         task, log = Path(scratch) / "task.json", Path(scratch) / "log"
         task.write_text(json.dumps({

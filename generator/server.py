@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from generator import install, response_cache, server_log, server_rest
+from generator import install, response_cache, server_log, server_rest, standins
 from generator.errors import ServerError, ToolError
 
 _GRACE = 20.0  # seconds between asking the server to end and killing it
@@ -58,6 +58,7 @@ def find() -> Installation:
     environment = install.clean_environment()
     environment["LD_LIBRARY_PATH"] = wheel.lib_path
     # the stub takes the first python on PATH for its own; without this it would see the base interpreter's packages
+    environment |= standins.variables()
     environment["PATH"] = f"{wheel.python.parent}:{environment.get('PATH', os.defpath)}"
     return Installation("wheel", wheel.binary, wheel.python, wheel.backends, environment)
 
@@ -96,8 +97,9 @@ def command_line(installation: Installation, settings: Settings) -> list[str]:
     if settings.strict:
         command.append("--disable-auto-complete-config")
     # a prefix of our own, so that what a killed server leaves in /dev/shm can be told from another server's.
-    # The stand-in is the python backend under the name onnxruntime; the C++ backend ignores keys it does not know.
-    command += [f"--backend-config={name},shm-region-prefix-name={settings.shm_prefix}" for name in ("python", "onnxruntime")]
+    # A stand-in is the python backend under another name; the C++ backends ignore keys they do not know.
+    prefix = f"shm-region-prefix-name={settings.shm_prefix}"
+    command += [f"--backend-config={name},{prefix}" for name in ("python", *standins.names())]
     return [*command, *settings.extra_args]
 
 

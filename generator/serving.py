@@ -75,7 +75,10 @@ class InstanceGroup(Model):
     """Copies of one step (model_configuration.md, "Instance Groups")."""
 
     count: Annotated[int, Field(ge=1, le=64, description="How many; with `kind: gpu`, on each GPU.")] = 1
-    kind: Annotated[Literal["cpu", "gpu", "auto"], Field(description="Where; auto: a GPU if there is one.")] = "cpu"
+    kind: Annotated[
+        Literal["cpu", "gpu", "auto"] | None,
+        Field(description="Where; auto: a GPU if there is one. Left out, where the target runs; other steps on the CPU."),
+    ] = None
     gpus: Annotated[
         tuple[Annotated[int, Field(ge=0, le=_INT32)], ...], Field(description="Which GPUs; none: all that the server sees.")
     ] = ()

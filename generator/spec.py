@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, model_validator
 
 from generator.backends import Backend
+from generator.bounds import Bounds
 from generator.config_block import ConfigBlock, invalid
 from generator.config_reading import Mistake
 from generator.fields import Name, SpecFile
@@ -24,19 +25,6 @@ from generator.serving import Serving
 
 #: Opset 18 is what every onnxruntime since 1.14 and TensorRT since 8.6 read; the 24.10 container carries 1.19.
 DEFAULT_OPSET = 18
-
-
-class Bounds(Model):
-    """How far two rungs of the parity ladder may differ; fixed here, before anything is measured.
-
-    Tensors are compared by |a - b| <= absolute + relative * |a|, as numpy.testing.assert_allclose does.
-    """
-
-    pixels: Annotated[int, Field(ge=0, description="Levels of 255 between the server's pixels and the NumPy reference.")] = 1
-    absolute: Annotated[float, Field(ge=0)] = 1e-4
-    relative: Annotated[float, Field(ge=0)] = 1e-4
-    score: Annotated[float, Field(ge=0, description="Largest score difference of matched boxes or classes.")] = 1e-3
-    unmatched: Annotated[int, Field(ge=0, description="Boxes a picture that may find no partner (IoU >= 0.9, same class).")] = 0
 
 
 class Verify(Model):

@@ -1,4 +1,4 @@
-"""The exported graph -> the served one: uint8 pixels in, head decoded, NMS appended, constants folded, precision written."""
+"""The exported graph -> the served one: uint8 pixels in, head decoded, NMS appended, constants folded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def edit(pipeline: Pipeline, exported: Path, edited: Path) -> dict[str, str]:
     from generator.proof import Prover
 
     model, facts = checked(load(exported), "export"), {}
-    _same("the exported graph's outputs", interface(model)[1], pipeline.source.outputs)
+    same("the exported graph's outputs", interface(model)[1], pipeline.source.outputs)
     prover = Prover(pipeline.spec.verify.bounds)
     for index, step in enumerate(pipeline.spec.surgery):
         try:
@@ -37,8 +37,8 @@ def edit(pipeline: Pipeline, exported: Path, edited: Path) -> dict[str, str]:
             said = pipeline.error(("surgery", index), error.message, error.remedy)
             raise SurgeryError(said.message, said.remedy) from None
     inputs, outputs = interface(model)
-    _same("the inputs after surgery", inputs, pipeline.operated.inputs)
-    _same("the outputs after surgery", outputs, pipeline.operated.outputs)
+    same("the inputs after surgery", inputs, pipeline.operated.inputs)
+    same("the outputs after surgery", outputs, pipeline.operated.outputs)
     save(model, edited, pipeline.spec.external_data_from * 2**20)
     return facts
 
@@ -46,7 +46,7 @@ def edit(pipeline: Pipeline, exported: Path, edited: Path) -> dict[str, str]:
 def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
     """Write the final graph. Raises SurgeryError naming the step whose result is not valid, or not what the plan promised."""
     model = load(exported)
-    _same("the exported graph's outputs", interface(model)[1], pipeline.raw.outputs)
+    same("the exported graph's outputs", interface(model)[1], pipeline.raw.outputs)
     if pipeline.spec.preprocess is not None:
         model = checked(image_input(pipeline, model), "image_input")
     if pipeline.head is not None:
@@ -54,10 +54,9 @@ def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
         model = checked(_detector(pipeline, model), f"head {pipeline.head.kind} and nms")
     model = checked(lift(model), "scalars")
     model = checked(FoldConstants().run(model), "fold_constants")
-    model = checked(pipeline.spec.precision.apply(model), f"precision {pipeline.spec.precision.kind}")
     inputs, outputs = interface(model)
-    _same("the final graph's inputs", inputs, pipeline.model.inputs)
-    _same("the final graph's outputs", outputs, pipeline.model.outputs)
+    same("the final graph's inputs", inputs, pipeline.fp32.inputs)
+    same("the final graph's outputs", outputs, pipeline.fp32.outputs)
     save(model, final, pipeline.spec.external_data_from * 2**20)
 
 
@@ -100,7 +99,8 @@ def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     return build.model()
 
 
-def _same(what: str, found: tuple[Tensor, ...], planned: tuple[Tensor, ...]) -> None:
+def same(what: str, found: tuple[Tensor, ...], planned: tuple[Tensor, ...]) -> None:
+    """Raise SurgeryError where a graph does not take or give what the plan promised."""
     pairs = zip(planned, found, strict=False)
     fits = len(found) == len(planned) and all(p.name == f.name and p.whole().accepts(f.whole()) for p, f in pairs)
     if not fits:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generator import compare, graph, lock, plan, run
+from generator.bounds import Bounds
 from generator.compare import Comparison
 from generator.errors import VerifyError
 from generator.ladder_samples import Sample, asked, bare, kinds, lifted, pictures, thresholds
@@ -43,7 +44,8 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
     entry = lock.read(repository).get(pipeline.spec.name)
     if entry is None:
         raise VerifyError(f"{repository} holds no {pipeline.spec.name}", f"triton-repo build {pipeline.path} -o {repository}")
-    made, *passes, _, written = plan.steps(pipeline)
+    made, *others, written = plan.steps(pipeline)
+    steps = {step.name: step for step in others}
     if entry.steps.get(written.name) != written.parts:
         changed = plan.why_stale(written, entry.steps.get(written.name))
         raise VerifyError(
@@ -59,8 +61,9 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
         rungs.append(Rung(pipeline.spec.name, "pixels", "NumPy reference", pixels))
     export = run.ensure(made, pipeline) / "model.onnx"
     rungs.append(Rung(pipeline.spec.name, "exported ONNX", framework, _exported(pipeline, export, samples, answers)))
-    if passes:
-        edited = run.ensure(passes[0], pipeline, export) / "model.onnx"
+    before = export
+    if "passes" in steps:
+        before = edited = run.ensure(steps["passes"], pipeline, export) / "model.onnx"
         answers, result = _edited(pipeline, edited, samples, answers)
         rungs += [Rung(pipeline.spec.name, "after the passes", framework, result)] if result else []
         framework = framework if result else OPERATED
@@ -68,7 +71,15 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
     for sample, wanted in zip(samples, expected, strict=True):
         _finds_something(pipeline, sample, wanted)
     against = f"{framework} + reference"
-    rungs.append(Rung(pipeline.spec.name, "after surgery", against, _final(pipeline, repository, samples, expected)))
+    operated = run.ensure(steps["surgery"], pipeline, before) / "model.onnx"
+    said, final = pipeline.spec, _in_repository(pipeline, repository)
+    surgery = operated if "precision" in steps else final or operated
+    result = _graph(pipeline, surgery, samples, expected, said.verify.bounds)
+    rungs.append(Rung(said.name, "after surgery", against, result))
+    if "precision" in steps:
+        held = final or run.ensure(steps["precision"], pipeline, operated) / "model.onnx"
+        result = _graph(pipeline, held, samples, expected, pipeline.bounds)
+        rungs.append(Rung(said.name, f"in {said.precision.kind}", against, result))
     rungs.append(Rung(pipeline.spec.name, "served", against, _all_served(pipeline, client, samples, expected)))
     return rungs
 
@@ -139,20 +150,18 @@ def _reference(pipeline: Pipeline, raw: Arrays) -> Arrays:
     return {**pipeline.spec.nms.reference(answers, pipeline.candidates), **passed}
 
 
-def _final(pipeline: Pipeline, repository: Path, samples: Sequence[Sample], expected: Sequence[Arrays]) -> Comparison:
-    """The model file of the repository itself, as one batch and row by row."""
-    version = repository / pipeline.spec.model_name / str(pipeline.spec.serving.version)
-    session, result = graph.session(version / pipeline.spec.target.filename), Comparison()
+def _graph(pipeline: Pipeline, path: Path, samples: Sequence[Sample], expected: Sequence[Arrays], bounds: Bounds) -> Comparison:
+    """A graph with everything in it, as one batch and row by row."""
+    session, result = graph.session(path), Comparison()
     for sample, wanted in zip(samples, expected, strict=True):
-        result.add(_answer(pipeline, wanted, _run(pipeline, session, sample.values)))
+        result.add(_answer(pipeline, wanted, _run(pipeline, session, sample.values), bounds))
         rows = len(next(iter(sample.values.values()))) if pipeline.batched else 0
         for row in range(rows if rows > 1 else 0):
-            result.add(_answer(pipeline, _row(wanted, row), _run(pipeline, session, _row(sample.values, row))))
+            result.add(_answer(pipeline, _row(wanted, row), _run(pipeline, session, _row(sample.values, row)), bounds))
     return result
 
 
-def _answer(pipeline: Pipeline, expected: Arrays, found: Arrays) -> Comparison:
-    bounds = pipeline.spec.verify.bounds
+def _answer(pipeline: Pipeline, expected: Arrays, found: Arrays, bounds: Bounds) -> Comparison:
     if pipeline.spec.nms is not None:
         return compare.detections(expected, found, bounds, pipeline.spec.nms.score_threshold)
     found = aligned(expected, found, pipeline.spec.checkpoint.unordered())
@@ -174,9 +183,9 @@ def _all_served(
 
 def _served(pipeline: Pipeline, client: triton.InferenceServerClient, sample: Sample, expected: Arrays) -> Comparison:
     """Over gRPC: a request a picture, and requests of as many pictures as a batch takes."""
-    post, bounds = pipeline.spec.postprocess, pipeline.spec.verify.bounds
+    post, bounds = pipeline.spec.postprocess, pipeline.bounds
     if post is None:
-        return _answer(pipeline, expected, _infer(pipeline, client, sample.values))
+        return _answer(pipeline, expected, _infer(pipeline, client, sample.values), bounds)
     wanted = post.reference(expected, sample.geometry)
     data = np.array(sample.encoded, dtype=np.object_).reshape(-1, 1)
     result = Comparison()

@@ -34,7 +34,10 @@ def _do(task: dict[str, Any]) -> dict[str, str]:
 
     spec = Spec.model_validate_json(json.dumps(task["spec"]))
     pipeline = Pipeline(Path(task["path"]), spec, learned.from_json(task["learned"]))
-    return {"export": _export, "passes": _passes, "surgery": _surgery, "source": _source}[task["step"]](pipeline, task)
+    steps = {
+        "export": _export, "passes": _passes, "surgery": _surgery, "precision": _precision, "target": _target, "source": _source,
+    }  # fmt: skip
+    return steps[task["step"]](pipeline, task)
 
 
 def _export(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
@@ -68,6 +71,18 @@ def _surgery(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
     output = Path(task["output"])
     operate(pipeline, Path(task["input"]), output)
     return {"nodes": str(len(graph.load(output).graph.node))}
+
+
+def _precision(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
+    from generator.precision import hold
+
+    return hold(pipeline, Path(task["input"]), Path(task["output"]))
+
+
+def _target(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
+    from generator.target import order
+
+    return pipeline.spec.target.convert(order(pipeline, Path(task["input"]), Path(task["output"]).parent))
 
 
 def _source(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from generator import graph as door
+from generator.bounds import Bounds
 from generator.errors import SurgeryError
 from generator.passes import Known, Pass
 from generator.plugin import family
 from generator.proof import Prover
-from generator.spec import Bounds
 
 RANDOM = np.random.default_rng(7)
 XY = "float[b, 4] x => float[b, 4] y"

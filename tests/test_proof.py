@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generator import graph as door
+from generator.bounds import Bounds
 from generator.errors import SurgeryError
 from generator.passes import Pass
 from generator.plugin import family
 from generator.proof import Prover
-from generator.spec import Bounds
 
 XY = "float[b, 4] x => float[b, 4] y"
 

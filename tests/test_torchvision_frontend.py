@@ -16,12 +16,12 @@ import torch
 import yaml
 
 from generator import compare, graph, pbtxt
+from generator.bounds import Bounds
 from generator.cli import run
 from generator.errors import CheckpointError
 from generator.frontends.torchvision import Torchvision
 from generator.preprocess_hint import parsed
 from generator.preprocessing.torchvision_classification import TorchvisionClassification as Preset
-from generator.spec import Bounds
 
 torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")
 

@@ -14,10 +14,10 @@ import tiny_detector
 from onnx import numpy_helper
 
 from generator import run as runner
+from generator.bounds import Bounds
 from generator.build import plan
 from generator.cli import run
 from generator.compare import detections, tensors
-from generator.spec import Bounds
 
 
 @pytest.fixture(scope="module")

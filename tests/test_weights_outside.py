@@ -16,12 +16,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from generator import change, graph, onnx_diff, weights
+from generator.bounds import Bounds
 from generator.builder import Builder
 from generator.errors import CheckpointError
 from generator.passes import Pass
 from generator.plugin import family
 from generator.proof import Prover
-from generator.spec import Bounds
 
 X = np.random.default_rng(1).normal(size=(2, 64, 8, 8)).astype(np.float32)
 BOUNDS = Bounds()

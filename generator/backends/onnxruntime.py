@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from generator.backends import Backend
+from generator.backends import Backend, Order
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -19,6 +19,7 @@ class OnnxRuntime(Backend):
 
     kind: Literal["onnxruntime"] = "onnxruntime"
     filename: ClassVar[str] = "model.onnx"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
 
     intra_op_threads: Annotated[int, Field(ge=0, description="Threads inside an operator; 0: one a core.")] = 0
     inter_op_threads: Annotated[int, Field(ge=0, description="Threads across operators; 0: ONNX Runtime's choice.")] = 0
@@ -26,11 +27,15 @@ class OnnxRuntime(Backend):
         Literal[-1, 1, 2] | None, Field(description="optimization.graph.level: -1 basic, 1 extended.")
     ] = None
 
-    def artefact(self, onnx: Path, version_folder: Path) -> None:
+    def artefact(self, order: Order, version_folder: Path) -> None:
         """The graph, and its weights file where it has one. Copied: through a link, who edits what is served edits the cache."""
-        for source in (onnx, onnx.with_name(onnx.name + ".data")):
+        for source in (order.graph, order.graph.with_name(order.graph.name + ".data")):
             if source.exists():
-                shutil.copyfile(source, version_folder / source.name.replace(onnx.name, self.filename))
+                shutil.copyfile(source, version_folder / source.name.replace(order.graph.name, self.filename))
+
+    def graph(self, version_folder: Path) -> Path | None:
+        """What is served is the graph."""
+        return version_folder / self.filename
 
     def configure(self, config: ModelConfig) -> None:
         """platform, file name, threads and graph level (onnxruntime_backend, README, "Model Config Options")."""

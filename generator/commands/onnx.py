@@ -29,7 +29,7 @@ def command(spec: Path, output: Path | None) -> None:
     _writable(target)
     with StepProgress() as progress:
         pipeline = learn(pipeline, progress)
-        *graphs, _ = steps(pipeline)
+        graphs = [step for step in steps(pipeline) if step.name not in ("target", "repository")]
         folder: Path | None = None
         for step in graphs:
             progress(step, "")

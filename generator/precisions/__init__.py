@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
+from generator.bounds import Bounds
 from generator.plugin import Plugin
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from generator.tensors import Tensor
 
 
 class Precision(Plugin):
     """How the numbers inside the graph are held."""
 
-    def apply(self, model: ModelProto) -> ModelProto:
-        """The model in this precision, inputs and outputs unchanged."""
+    #: Does it leave the graph as it is? Then it is no step.
+    trained: ClassVar[bool] = False
+    #: How far what is served may be from the fp32 graph; None: as `verify.bounds` says.
+    bounds: ClassVar[Bounds | None] = None
+
+    def tensors(self, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What the model takes and gives once it is in this precision; as before, unless the spec asks for other types."""
+        return inputs, outputs
+
+    def apply(self, graph: Path, made: Path, samples: Sequence[dict[str, NDArray[np.generic]]]) -> dict[str, str]:
+        """Write `graph` (fp32, final: head and NMS in it) in this precision to `made`; what was done, in words.
+
+        `samples` are inputs of the graph: real pictures where the spec has some, else seeded values.
+        Raises SurgeryError.
+        """
         raise NotImplementedError

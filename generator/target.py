@@ -1,0 +1,27 @@
+"""What the target of a pipeline is asked to make, and what of its graphs it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from generator.backends import Order
+from generator.pipeline import Pipeline
+
+#: Steps that give the final graph, the last first.
+_GRAPHS = ("precision", "surgery")
+
+
+def order(pipeline: Pipeline, graph: Path, made: Path) -> Order:
+    """For `convert` and `artefact` of the spec's target."""
+    spec, model = pipeline.spec, pipeline.model
+    batcher = spec.serving.dynamic_batching
+    return Order(
+        graph, model.inputs, model.outputs, pipeline.batch_size("model"), batcher.preferred_batch_sizes if batcher else (),
+        spec.checkpoint, spec.precision.kind, made,
+    )  # fmt: skip
+
+
+def final(results: Mapping[str, Path]) -> Path:
+    """The final graph among the folders of a pipeline's steps."""
+    return next(results[name] for name in _GRAPHS if name in results) / "model.onnx"
