@@ -150,6 +150,11 @@ def _reference(pipeline: Pipeline, raw: Arrays) -> Arrays:
     return {**pipeline.spec.nms.reference(answers, pipeline.candidates), **passed}
 
 
+def _in_repository(pipeline: Pipeline, repository: Path) -> Path | None:
+    """The final graph itself, where the target keeps it beside what it serves."""
+    return pipeline.spec.target.graph(repository / pipeline.spec.model_name / str(pipeline.spec.serving.version))
+
+
 def _graph(pipeline: Pipeline, path: Path, samples: Sequence[Sample], expected: Sequence[Arrays], bounds: Bounds) -> Comparison:
     """A graph with everything in it, as one batch and row by row."""
     session, result = graph.session(path), Comparison()
