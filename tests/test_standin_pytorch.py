@@ -101,7 +101,7 @@ TUNED = "".join(
     parameter(key, value)
     for key, value in {
         "DISABLE_OPTIMIZED_EXECUTION": "True", "INFERENCE_MODE": "off", "DISABLE_CUDNN": "1", "ENABLE_WEIGHT_SHARING": "true",
-        "ENABLE_CACHE_CLEANING": "0", "ENABLE_JIT_PROFILING": "false", "ENABLE_JIT_EXECUTOR": "on", "ENABLE_TENSOR_FUSER": "false",
+        "ENABLE_CACHE_CLEANING": "0", "ENABLE_JIT_PROFILING": "false", "ENABLE_JIT_EXECUTOR": "on", "ENABLE_TENSOR_FUSER": "0",
         "INTER_OP_THREAD_COUNT": "2 threads",
     }.items()
 )  # fmt: skip
