@@ -58,12 +58,16 @@ def command(repository: Path, form: str, ignore: tuple[str, ...], warnings_as_er
 
     REPOSITORY is a folder of model folders, or one model folder, which is judged among those beside it.
     """
-    from generator import check
+    from generator import check, machine
 
     only = ""
     if (repository / "config.pbtxt").is_file():
         repository, only = repository.absolute().parent, repository.absolute().name
-    world, found = check.read(repository, server=assumed["server"], gpus=assumed["gpus"], strict=assumed["strict_config"])
+    here = machine.look()
+    world, found = check.read(
+        repository, server=assumed["server"], gpus=assumed["gpus"], strict=assumed["strict_config"],
+        machine=here if here.gpus else None,
+    )  # fmt: skip
     found += check.check(world)
     found = [f for f in found if f.rule not in ignore and (not only or f.model == only)]
     text = reports.writer(form)(found, 1 if only else len(world.models) + len(world.broken))
