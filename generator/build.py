@@ -42,8 +42,8 @@ class Planned:
 def resolved(specs: Sequence[Path]) -> list[Pipeline | FolderModel]:
     """What the specs say, with everything derived. Raises SpecError."""
     return [
-        learning.known(Pipeline(path, spec)) if isinstance(spec, Spec) else FolderModel(path, spec)
-        for path, spec in load_all(specs)
+        learning.known(Pipeline(path, spec, variant=variant)) if isinstance(spec, Spec) else FolderModel(path, spec)
+        for path, spec, variant in load_all(specs)
     ]
 
 

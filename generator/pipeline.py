@@ -13,7 +13,7 @@ from generator.detection import Candidates
 from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
 from generator.heads import Head
-from generator.load import line_of
+from generator.load import place
 from generator.passes import Known
 from generator.picture import DTYPES, Picture, read
 from generator.postprocessing import label_names
@@ -63,6 +63,8 @@ class Pipeline:
     spec: Spec
     #: Of a checkpoint that does not say its inputs and outputs before it is exported: the export, once it is there.
     learned: Learned | None = None
+    #: Which of the file's `variants:` it is; "" for the spec itself.
+    variant: str = ""
 
     @functools.cached_property
     def stated(self) -> Interface | None:
@@ -323,4 +325,4 @@ class Pipeline:
 
     def error(self, loc: tuple[int | str, ...], what: str, remedy: str) -> SpecError:
         """A mistake at `loc` of the YAML, with its line."""
-        return SpecError(f"{self.path}:{line_of(self.path, loc)}: {'.'.join(map(str, loc))}: {what}", remedy)
+        return SpecError(f"{place(self.path, loc, self.variant)}: {what}", remedy)

@@ -122,9 +122,11 @@ def _beside_it(draft: Draft, field: str) -> Loc:
 def _where(spec: Pipeline | FolderModel, draft: Draft) -> Callable[[str], str]:
     """The line of the YAML that decided a field; that of the checkpoint where the model did."""
 
+    variant = spec.variant if isinstance(spec, Pipeline) else ""
+
     def where(field: str) -> str:
         origin = draft.origin(field)
         loc = (origin.loc if origin else ()) or _beside_it(draft, field)
-        return f"{spec.path}:{line_of(spec.path, loc or ('checkpoint',))}"
+        return f"{spec.path}:{line_of(spec.path, loc or ('checkpoint',), variant)}"
 
     return where
