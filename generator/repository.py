@@ -203,6 +203,28 @@ def publish(staged: Path, repository: Path, names: Sequence[str], retired: Seque
         text.replace(repository / lock.NAME)
 
 
+def add(repository: Path, model: str, files: Mapping[str, Path]) -> None:
+    """Put what was made after the build (engines) into its place, and into the lock; an interrupt waits.
+
+    `files` are by their path in the repository, and lie on its file system.
+    """
+    with _uninterrupted():
+        entries = lock.read(repository)
+        for name, staged in files.items():
+            staged.replace(repository / name)
+        entry = next((entry for entry in entries.values() if model in entry.models), None)
+        if entry is None:
+            return  # a repository of somebody else's making
+        entry.files = dict(sorted({**entry.files, **{name: file_digest(repository / name) for name in files}}.items()))
+        _write_lock(repository, entries)
+
+
+def _write_lock(repository: Path, entries: dict[str, lock.Entry]) -> None:
+    scratch = repository / f".{lock.NAME}-{os.getpid()}"
+    scratch.write_text(lock.text(entries), encoding="utf-8")
+    scratch.replace(repository / lock.NAME)
+
+
 def _replace(new: Path, old: Path) -> None:
     """Such that a server that polls notices."""
     carry.noticed(old, new)
