@@ -184,7 +184,10 @@ class Pipeline:
     @functools.cached_property
     def model(self) -> Part:
         """The model itself, as it is served."""
-        inputs, outputs = self.spec.precision.tensors(self.fp32.inputs, self.fp32.outputs)
+        try:
+            inputs, outputs = self.spec.precision.tensors(self.fp32.inputs, self.fp32.outputs)
+        except SurgeryError as error:
+            raise self.error(("precision",), error.message, error.remedy) from None
         return replace(self.fp32, inputs=inputs, outputs=outputs)
 
     @functools.cached_property
@@ -257,7 +260,7 @@ class Pipeline:
     @property
     def bounds(self) -> Bounds:
         """How far what is served may be from what was trained."""
-        return self.spec.precision.bounds or self.spec.verify.bounds
+        return self.spec.precision.allowed() or self.spec.verify.bounds
 
     @property
     def max_batch_size(self) -> int:

@@ -140,7 +140,7 @@ def _held(pipeline: Pipeline, cut: Step) -> list[Step]:
     pictures = spec.verify.images
     return [Step(spec.name, "precision", {
         "surgery": cut.key,
-        **_said("precision", spec.precision.model_dump(mode="json")),
+        **_said("precision", spec.precision.model_dump(mode="json", exclude={"bounds"})),
         **_said("verify", spec.verify.model_dump(mode="json", include={"images", "samples"}), pictures),
         **{f"file {path.name}": file_digest(path) for path in pictures},
         "sources": _sources(_PRECISION[1], [spec.precision]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,13 +120,14 @@ def _pictures(pipeline: Pipeline, wanted: Warmup, onnx: Path, staged: Path) -> l
     """Every tensor of the ensemble for each picture, as its own steps make it."""
     import numpy as np
 
-    from generator import graph, step_code
+    from generator import graph, step_code, weight_files
 
     folder = staged / f"{pipeline.spec.name}_preprocess"
     code = step_code.load(folder / str(pipeline.spec.serving.version) / "model.py")
     settings = code.Settings.from_config(step_code.as_json(folder / "config.pbtxt"))
     image, (pixels, geometry) = pipeline.parts[0].inputs[0], pipeline.parts[0].outputs
-    session = graph.session(onnx, optimise=True)
+    with tempfile.TemporaryDirectory(prefix="oracle-", dir=weight_files.scratch()) as scratch:
+        session = graph.session(pipeline.spec.precision.oracle(onnx, Path(scratch)), optimise=True)
     rows = []
     for path in wanted.images:
         canvas, place = code.prepare(code.decode(path.read_bytes(), settings.max_pixels), settings)
