@@ -221,9 +221,9 @@ def _infer(pipeline: Pipeline, client: triton.InferenceServerClient, values: Arr
     import tritonclient.grpc as triton
     from tritonclient.utils import InferenceServerException
 
-    requests, values = [], typed(pipeline.served.inputs, values)
+    requests, own, values = [], pipeline.served.own_name, typed(pipeline.model.inputs, values)
     for tensor in pipeline.served.inputs:
-        data = np.ascontiguousarray(values[tensor.name])
+        data = np.ascontiguousarray(values[own(tensor.name)])
         data = data.reshape(-1, 1) if tensor.single(pipeline.max_batch_size) else data
         requests.append(triton.InferInput(tensor.name, list(data.shape), tensor.dtype))
         requests[-1].set_data_from_numpy(data)
@@ -231,8 +231,8 @@ def _infer(pipeline: Pipeline, client: triton.InferenceServerClient, values: Arr
         answer = client.infer(pipeline.served.name, requests, client_timeout=300)
     except InferenceServerException as error:
         raise VerifyError(f"{pipeline.served.name}: the server answered: {error.message()}", "see the server's log") from None
-    found = {t.name: answer.as_numpy(t.name) for t in pipeline.served.outputs}
-    single = {tensor.name for tensor in pipeline.served.outputs if tensor.single(pipeline.max_batch_size)}
+    found = {own(t.name): answer.as_numpy(t.name) for t in pipeline.served.outputs}
+    single = {own(tensor.name) for tensor in pipeline.served.outputs if tensor.single(pipeline.max_batch_size)}
     return {name: a.reshape(-1) if name in single else a for name, a in found.items() if a is not None}
 
 
