@@ -78,7 +78,3 @@ class Backend(Plugin):
     def graph(self, version_folder: Path) -> Path | None:
         """The final graph where it lies in the repository, too; verification takes it from there."""
         return None
-
-    def pending(self, version_folder: Path) -> str:
-        """Why the model there cannot be loaded here, and what makes it loadable; nothing where it can."""
-        return ""
