@@ -42,8 +42,8 @@ class Planned:
 def resolved(specs: Sequence[Path]) -> list[Pipeline | FolderModel]:
     """What the specs say, with everything derived. Raises SpecError."""
     return [
-        learning.known(Pipeline(path, spec)) if isinstance(spec, Spec) else FolderModel(path, spec)
-        for path, spec in load_all(specs)
+        learning.known(Pipeline(path, spec, variant=variant)) if isinstance(spec, Spec) else FolderModel(path, spec)
+        for path, spec, variant in load_all(specs)
     ]
 
 
@@ -55,14 +55,15 @@ def plan(specs: Sequence[Path], output: Path, progress: Progress | None = None) 
     """
     entries = lock.read(output)
     pipelines = resolved(specs)
+    for each in pipelines:
+        if isinstance(each, Pipeline):
+            each.target_fits()
     if progress is not None:
         pipelines = [learning.learn(each, progress) if isinstance(each, Pipeline) else each for each in pipelines]
     planned = []
     pipelines, waiting = _parted(pipelines)
     warnings = plan_check.judge(pipelines, output)
     for pipeline in pipelines:
-        if isinstance(pipeline, Pipeline):
-            pipeline.target_fits()
         entry = entries.get(pipeline.spec.name)
         item = _planned(pipeline, entry, output)
         if not item.fresh:

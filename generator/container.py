@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from generator import gpu_serving, response_cache
+from generator import response_cache
 from generator.errors import ToolError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ SERVE = ("tritonserver", "--model-repository=/models", "--disable-auto-complete-
 
 def serve_command(repository: Path) -> list[str]:
     """What the container runs: the server, with a response cache where a model asks for one."""
+    from generator import gpu_serving
+
     cache = [response_cache.OPTION] if response_cache.wanted(repository) else []
     return [*SERVE, *cache, *gpu_serving.of(repository).server_options()]
 
@@ -30,6 +32,8 @@ def run_command(repository: Path, image: str, host: str, ports: tuple[int, int, 
 
     `ports` are those of this machine for HTTP, gRPC and metrics.
     """
+    from generator import gpu_serving
+
     published = [f"--publish={host}:{outer}:{inner}" for outer, inner in zip(ports, (8000, 8001, 8002), strict=True)]
     mount = f"--volume={repository.resolve()}:/models:ro"
     options = [*published, f"--shm-size={shm_mib}m", mount, *gpu_serving.of(repository).docker_options()]

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,7 @@ def _part(pipeline: Pipeline, part: Part, order: Order, folder: Path) -> None:
     version = folder / str(pipeline.spec.serving.version)
     version.mkdir(parents=True)
     if part.template is None:
-        pipeline.spec.target.artefact(order, version)
-        spec = pipeline.spec
-        what = f"The trained model ({spec.checkpoint.kind}), {spec.precision.kind}, on {spec.target.kind}."
+        what = _artefact(pipeline, part, order, version)
     else:
         shutil.copyfile(paths.templates() / "models" / part.template / "model.py", version / "model.py")
         what = f"The {part.role} step of the ensemble `{pipeline.spec.name}` (python backend)."
@@ -136,6 +135,16 @@ def _part(pipeline: Pipeline, part: Part, order: Order, folder: Path) -> None:
     for output, path in pipeline.spec.serving.labels.items() if part is pipeline.served else ():
         shutil.copyfile(path, folder / labels_file(output))
     _describe(pipeline, part, folder, what, config.part_config(pipeline, part))
+
+
+def _artefact(pipeline: Pipeline, part: Part, order: Order, version: Path) -> str:
+    """Put the model of a part there; what it is, in words."""
+    spec = pipeline.spec
+    if part.backend is not None:
+        part.backend.artefact(replace(order, graph=order.made / target.HEAD), version)
+        return f"Head and NMS of the ensemble `{spec.name}`, behind {spec.model_name}, on {part.backend.kind}."
+    spec.target.artefact(order, version)
+    return f"The trained model ({spec.checkpoint.kind}), {spec.precision.kind}, on {spec.target.kind}."
 
 
 def _labels(post: Postprocess, path: Path) -> None:

@@ -5,19 +5,20 @@ Every rung is held against the checkpoint's own answer, carried on by the NumPy 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from generator import compare, graph, lock, plan, run
+from generator import compare, graph, lock, plan, run, weight_files
 from generator.bounds import Bounds
 from generator.compare import Comparison
 from generator.errors import VerifyError
-from generator.ladder_samples import Sample, asked, bare, kinds, lifted, pictures, thresholds
+from generator.ladder_samples import Sample, asked, bare, kinds, lifted, pictures, thresholds, typed
 from generator.pipeline import Pipeline
 from generator.rows import aligned
 
@@ -83,7 +84,10 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
     rungs.append(Rung(said.name, "after surgery", against, result))
     if "precision" in steps:
         held = final or run.ensure(steps["precision"], pipeline, operated) / "model.onnx"
-        result = _graph(pipeline, held, samples, expected, pipeline.bounds)
+        given = [replace(sample, values=typed(pipeline.model.inputs, sample.values)) for sample in samples]
+        with tempfile.TemporaryDirectory(prefix="oracle-", dir=weight_files.scratch()) as scratch:
+            oracle = said.precision.oracle(held, Path(scratch))
+            result = _graph(pipeline, oracle, given, expected, pipeline.bounds)
         rungs.append(Rung(said.name, f"in {said.precision.kind}", against, result))
     if isinstance(client, str):
         return [*rungs, Rung(pipeline.spec.name, "served", against, Comparison(), client)]
@@ -177,7 +181,7 @@ def _answer(pipeline: Pipeline, expected: Arrays, found: Arrays, bounds: Bounds)
     if pipeline.spec.nms is not None:
         return compare.detections(expected, found, bounds, pipeline.spec.nms.score_threshold)
     found = aligned(expected, found, pipeline.spec.checkpoint.unordered())
-    return compare.tensors(expected, found, bounds.absolute, bounds.relative)
+    return compare.tensors(expected, found, bounds.absolute, bounds.relative, bounds.of_largest)
 
 
 def _row(arrays: Arrays, row: int) -> Arrays:
@@ -217,9 +221,9 @@ def _infer(pipeline: Pipeline, client: triton.InferenceServerClient, values: Arr
     import tritonclient.grpc as triton
     from tritonclient.utils import InferenceServerException
 
-    requests = []
+    requests, own, values = [], pipeline.served.own_name, typed(pipeline.model.inputs, values)
     for tensor in pipeline.served.inputs:
-        data = np.ascontiguousarray(values[tensor.name])
+        data = np.ascontiguousarray(values[own(tensor.name)])
         data = data.reshape(-1, 1) if tensor.single(pipeline.max_batch_size) else data
         requests.append(triton.InferInput(tensor.name, list(data.shape), tensor.dtype))
         requests[-1].set_data_from_numpy(data)
@@ -227,8 +231,8 @@ def _infer(pipeline: Pipeline, client: triton.InferenceServerClient, values: Arr
         answer = client.infer(pipeline.served.name, requests, client_timeout=300)
     except InferenceServerException as error:
         raise VerifyError(f"{pipeline.served.name}: the server answered: {error.message()}", "see the server's log") from None
-    found = {t.name: answer.as_numpy(t.name) for t in pipeline.served.outputs}
-    single = {tensor.name for tensor in pipeline.served.outputs if tensor.single(pipeline.max_batch_size)}
+    found = {own(t.name): answer.as_numpy(t.name) for t in pipeline.served.outputs}
+    single = {own(tensor.name) for tensor in pipeline.served.outputs if tensor.single(pipeline.max_batch_size)}
     return {name: a.reshape(-1) if name in single else a for name, a in found.items() if a is not None}
 
 
