@@ -102,8 +102,7 @@ def _backends() -> Finding:
     except TritonRepoError as error:
         return Finding("backends", ok=False, found=error.message, remedy=error.remedy, required=True)
     names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    standin = (folder / "onnxruntime" / "model.py").is_file()
-    shown = ["onnxruntime (stand-in)" if name == "onnxruntime" and standin else name for name in names]
+    shown = [f"{name} (stand-in)" if (folder / name / "model.py").is_file() else name for name in names]
     missing = sorted({"python", "onnxruntime"} - set(names))
     remedy = f"{', '.join(missing)} missing in {folder}; take a server that has it, or run `make server`" if missing else ""
     return Finding("backends", not missing, ", ".join(shown) or "none", remedy, required=True)
