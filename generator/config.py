@@ -32,11 +32,13 @@ def part_config(pipeline: Pipeline, part: Part) -> Draft:
         config.backend = "python"
         config.default_model_filename = "model.py"
         origin = Origin("spec", (part.role,))
-    for path in ("platform", "backend", "default_model_filename", "optimization", "parameters"):
+    for path in ("platform", "backend", "default_model_filename", "cc_model_filenames", "optimization", "parameters"):
         draft.note(path, origin)
     for key, value in part.parameters.items():
         config.parameters[key].string_value = value
-    config_serving.instances(draft, spec.serving, part.role, spec.target.device if part.template is None else "cpu")
+    config_serving.instances(draft, spec.serving, part.role, spec.target.runs_on if part.template is None else "cpu")
+    if part.template is None:
+        spec.target.complete(config)
     config_serving.batching(draft, spec.serving)
     warmup.configure(pipeline, part, draft)
     if part is pipeline.served:
