@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import config_merge, config_serving, model_config, warmup
@@ -38,7 +39,7 @@ def part_config(pipeline: Pipeline, part: Part) -> Draft:
         config.parameters[key].string_value = value
     config_serving.instances(draft, spec.serving, part.role, spec.target.runs_on if part.template is None else "cpu")
     if part.template is None:
-        spec.target.complete(config)
+        spec.target.complete(config, pipeline.order(Path(), Path()))
     config_serving.batching(draft, spec.serving)
     warmup.configure(pipeline, part, draft)
     if part is pipeline.served:

@@ -93,8 +93,8 @@ class Backend(Plugin):
         """Set platform or backend, file name, optimisation and parameters."""
         raise NotImplementedError
 
-    def complete(self, config: ModelConfig) -> None:
-        """Set what goes with fields that come after `configure`: the instances."""
+    def complete(self, config: ModelConfig, order: Order) -> None:
+        """Set what goes with the instances, or follows from the order; `graph` and `made` are not there yet."""
 
     def seal(self, config: ModelConfig, order: Order) -> None:
         """Set what depends on the finished graph."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from generator import elf, engine_request, profiles
 from generator.backends import Backend, Order, Unfit
+from generator.download import sha256
 from generator.engine_request import ComputeCapability, Engine, EngineOptions, EngineRequest, PluginLibrary, Profile
 from generator.fields import SpecFile
 from generator.plugin import Model
@@ -141,11 +141,11 @@ class TensorRt(EngineOptions, Backend):
         for source in (order.graph, order.graph.with_name(f"{order.graph.name}.data")):
             if source.exists():
                 shutil.copyfile(source, version_folder / source.name.replace(order.graph.name, _ONNX))
-        files = {path.name: _digest(path) for path in sorted(version_folder.glob(f"{_ONNX}*"))}
+        files = {path.name: sha256(path) for path in sorted(version_folder.glob(f"{_ONNX}*"))}
         for path in self.files():
             shutil.copyfile(path, version_folder / path.name)
         libraries = [
-            PluginLibrary(path=one.name, sha256=_digest(one.file)) if one.file else PluginLibrary(path=str(one.server))
+            PluginLibrary(path=one.name, sha256=sha256(one.file)) if one.file else PluginLibrary(path=str(one.server))
             for one in self.plugin_libraries
         ]
         options = EngineOptions(**{name: getattr(self, name) for name in EngineOptions.model_fields})
@@ -169,7 +169,7 @@ class TensorRt(EngineOptions, Backend):
         for tensor in config.input:
             tensor.is_shape_tensor = tensor.name in self.values
 
-    def complete(self, config: ModelConfig) -> None:
+    def complete(self, config: ModelConfig, order: Order) -> None:
         """Of several profiles instances use those that they name (model_config.proto, ModelInstanceGroup.profile)."""
         if len(self.profiles) > 1:
             for group in config.instance_group:
@@ -182,8 +182,3 @@ class TensorRt(EngineOptions, Backend):
             return ""
         what = f"{', '.join(missing)} in {version_folder} {'is' if len(missing) == 1 else 'are'} still to be built"
         return f"{what}: run `triton-repo engines {version_folder.parent.parent}` where there is an NVIDIA GPU"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
