@@ -10,6 +10,8 @@ from generator.pipeline import Pipeline
 
 #: Steps that give the final graph, the last first.
 _GRAPHS = ("precision", "surgery")
+#: Head and NMS as a graph of their own, among what the step "target" made.
+HEAD = "head.onnx"
 
 
 def order(pipeline: Pipeline, graph: Path, made: Path) -> Order:

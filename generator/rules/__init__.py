@@ -10,7 +10,7 @@ import functools
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -125,6 +125,8 @@ class World:
     backends: frozenset[str] | None = None
     #: Does the server forbid itself to complete configs (--disable-auto-complete-config)?
     strict: bool = False
+    #: Model -> rule and problem of its ONNX files, where TensorRT's parser was asked (`check --tensorrt`).
+    preflight: Mapping[str, Sequence[tuple[str, Problem]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
