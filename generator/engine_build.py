@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: What the parser's error codes mean for who wrote the model (onnx-tensorrt, NvOnnxParser.h, enum ErrorCode).
 _REMEDIES = {
-    "UNSUPPORTED_NODE": "neither operator nor plugin of TensorRT: replace it under `surgery:`, or say its library in `plugins:`",
+    "UNSUPPORTED_NODE": "no operator of TensorRT: replace it under `surgery:`, or say a plugin's library in `plugin_libraries:`",
     "UNSUPPORTED_NODE_ATTR": "change the attribute, or replace the node, under `surgery:`",
     "UNSUPPORTED_NODE_INPUT": "TensorRT wants it constant or of another kind: `surgery: [{kind: fold_constants}]` may do",
     "UNSUPPORTED_NODE_DATATYPE": "cast what it takes to a type that TensorRT has: FP32, FP16, BF16, INT32, INT64 or BOOL",

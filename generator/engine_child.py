@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 
 import generator
 from generator import environment, errors, paths
+from generator.download import sha256
 from generator.engine_request import Engine, EngineRequest
 from generator.environment import Environment
 from generator.errors import RepositoryError, ToolError
@@ -107,8 +107,7 @@ def hold(folder: Path, request: EngineRequest) -> None:
     for name, wanted in {**request.files, **own}.items():
         path = folder / name
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = sha256(path)
         except OSError as error:
             raise RepositoryError(f"{path}: {error.strerror}", "build the repository again: triton-repo build") from None
         if found != wanted:

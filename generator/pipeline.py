@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from generator import module_target, recognise, sized
+from generator.backends import Order, Unfit
 from generator.bounds import Bounds
 from generator.detection import Candidates
 from generator.errors import SpecError, SurgeryError
@@ -301,6 +302,19 @@ class Pipeline:
             )  # fmt: skip
         if target.runs_module:
             module_target.fits(self)
+        try:
+            target.judge(self.order(Path(), Path()))
+        except Unfit as unfit:
+            raise self.error(("target", *unfit.loc), unfit.what, unfit.remedy) from None
+
+    def order(self, graph: Path, made: Path) -> Order:
+        """What the target is to make its model from."""
+        spec, model = self.spec, self.network.plain()
+        batcher = spec.serving.dynamic_batching
+        return Order(
+            graph, model.inputs, model.outputs, self.batch_size("model"), batcher.preferred_batch_sizes if batcher else (),
+            spec.checkpoint, spec.precision.kind, made, self.picture.normalised(spec.preprocess) if spec.preprocess else None,
+        )  # fmt: skip
 
     def labels_fit(self) -> None:
         """Judge `serving.labels` of a bare model. Raises SpecError for an unknown output, and for another count of classes."""

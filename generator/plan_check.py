@@ -97,7 +97,7 @@ def _files(pipeline: Pipeline, part: Part, version: str) -> dict[str, Path | Non
     if part.template:
         files[f"{version}/model.py"] = paths.templates() / "models" / part.template / "model.py"
     elif part is not pipeline.served or pipeline.spec.preprocess is None:
-        files[f"{version}/{(part.backend or pipeline.spec.target).filename}"] = None
+        files |= {f"{version}/{name}": None for name in (part.backend or pipeline.spec.target).names()}
     for sample in warmup.samples(pipeline, part):
         files |= {f"warmup/{name}": None for name in sample.files.values()}
     if part is pipeline.served:

@@ -134,7 +134,10 @@ def _part(pipeline: Pipeline, part: Part, order: Order, folder: Path) -> None:
         _labels(post, folder / "labels.txt")
     for output, path in pipeline.spec.serving.labels.items() if part is pipeline.served else ():
         shutil.copyfile(path, folder / labels_file(output))
-    _describe(pipeline, part, folder, what, config.part_config(pipeline, part))
+    draft = config.part_config(pipeline, part)
+    if part is pipeline.network:
+        pipeline.spec.target.seal(draft.config, order)
+    _describe(pipeline, part, folder, what, draft)
 
 
 def _artefact(pipeline: Pipeline, part: Part, order: Order, version: Path) -> str:

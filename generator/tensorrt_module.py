@@ -44,7 +44,7 @@ def use(name: str) -> None:
     try:
         sys.modules["tensorrt"] = importlib.import_module(name)
     except ImportError as error:
-        remedy = 'install it (pip install "triton-repo-generator[tensorrt]"), or build in the official container (triton-repo engines --with container)'
+        remedy = 'pip install "triton-repo-generator[tensorrt]", or build in a container: triton-repo engines --with container'
         raise ToolError(f"{sys.executable} cannot import {name}: {error}", remedy) from None
 
 
@@ -96,7 +96,7 @@ def plugins(libraries: Iterable[str], heard: tensorrt.ILogger) -> None:
         try:
             ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
-            remedy = "build it for this machine and this TensorRT, or correct `plugins:` of the target"
+            remedy = "build it for this machine and this TensorRT, or correct `plugin_libraries:` of the target"
             raise ToolError(f"plugin library {path} cannot be loaded: {error}", remedy) from None
 
 
