@@ -50,6 +50,8 @@ def _mebibytes(value: Any) -> Any:
     return value
 
 
+#: Memory in MiB, or as `4 GiB`.
+MiB = Annotated[Annotated[int, Field(ge=1)], BeforeValidator(_mebibytes, json_schema_input_type=int | str)]
 #: `8.9`: a GPU type (https://developer.nvidia.com/cuda-gpus).
 ComputeCapability = Annotated[str, AfterValidator(_capability)]
 
@@ -58,7 +60,7 @@ class EngineOptions(Model):
     """What the builder is told, by TensorRT's own names (Python API, class IBuilderConfig and enum BuilderFlag)."""
 
     workspace: Annotated[
-        Annotated[int, Field(ge=1), BeforeValidator(_mebibytes, json_schema_input_type=int | str)] | None,
+        MiB | None,
         Field(description="Memory that a layer may use at most, in MiB or as `4 GiB`; left out, all of the GPU's."),
     ] = None
     builder_optimization_level: Annotated[

@@ -95,8 +95,8 @@ def load_all(paths: Sequence[Path]) -> list[Loaded]:
     loaded = [one for path in paths for one in _with_variants(path)]
     owner: dict[str, Path] = {}
     for path, spec, _ in loaded:
-        ensemble = isinstance(spec, Spec) and spec.preprocess
-        for name in [spec.name, *(f"{spec.name}_{part}" for part in ("preprocess", "model", "postprocess") if ensemble)]:
+        steps = spec.steps if isinstance(spec, Spec) else ()
+        for name in [spec.name, *(f"{spec.name}_{step}" for step in steps)]:
             if name in owner:
                 raise SpecError(
                     f"{path}:{line_of(path, ('name',))}: name: the model {name!r} is already made by {owner[name]}", "rename one"

@@ -58,6 +58,9 @@ class Config(Model):
     ensemble: Annotated[PartBlock, Field(description="For the ensemble, which clients call.")] = _NOTHING
     preprocess: Annotated[PartBlock, Field(description="For its first step.")] = _NOTHING
     model: Annotated[PartBlock, Field(description="For the model itself, also where it is served bare.")] = _NOTHING
+    head: Annotated[PartBlock, Field(description="For head and NMS where they are a step of their own (target pytorch).")] = (
+        _NOTHING
+    )
     postprocess: Annotated[PartBlock, Field(description="For its last step.")] = _NOTHING
 
     def said(self, role: str) -> Mapping[str, Any]:
@@ -139,6 +142,10 @@ class Spec(Model):
         if self.preprocess is None and (extra := [role for role, said in self.config if said and role != "model"]):
             text = "there is no such model: without preprocess and postprocess it is served bare; say `config.model`"
             raise invalid(Mistake(("config", role), None, text) for role in extra)
+        if self.config.head and "head" not in self.steps:
+            raise invalid(
+                [Mistake(("config", "head"), None, "there is no such model: head and NMS are in the model's own graph")]
+            )
         return self
 
     @model_validator(mode="after")
@@ -148,6 +155,13 @@ class Spec(Model):
         if post is not None and not post.named and (names := self.checkpoint.labels()):
             object.__setattr__(self, "postprocess", post.model_copy(update={"names": names}))
         return self
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The ensemble's steps by role, each a model NAME_ROLE; none where the model is served bare."""
+        if self.preprocess is None:
+            return ()
+        return ("preprocess", "model", *(["head"] if self.nms and self.target.runs_module else []), "postprocess")
 
     @property
     def model_name(self) -> str:

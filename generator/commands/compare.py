@@ -64,22 +64,18 @@ def command(spec: Path, repository: Path, concurrency: tuple[int, ...], rounds: 
 
 def _entrants(spec: Path, repository: Path) -> tuple[list[Pipeline], dict[str, str]]:
     """Those that can be served here, and why others cannot. Raises SpecError where there are not two."""
+    from generator import loadable
     from generator.build import resolved
     from generator.pipeline import Pipeline
 
     pipelines = [one for one in resolved([spec]) if isinstance(one, Pipeline)]
-    left = {}
-    for pipeline in pipelines:
-        version = repository / pipeline.spec.model_name / str(pipeline.spec.serving.version)
-        if why := pipeline.spec.target.pending(version):
-            left[pipeline.spec.name] = why
+    aside = loadable.of(repository).left_out
+    left = {one.spec.name: aside[one.served.name] for one in pipelines if one.served.name in aside}
     there = [pipeline for pipeline in pipelines if pipeline.spec.name not in left]
     if len(there) < 2:
         found = f"{there[0].spec.name} alone" if there else "none"
-        aside = "".join(f"; {name}: {why}" for name, why in left.items())
-        raise SpecError(
-            f"{spec}: to compare there is {found}{aside}", "say others under `variants:`, with a target or precision each"
-        )
+        why = "".join(f"; {name}: {reason}" for name, reason in left.items())
+        raise SpecError(f"{spec}: to compare there is {found}{why}", "say others under `variants:`")
     return there, left
 
 

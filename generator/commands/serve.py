@@ -53,7 +53,7 @@ def command(
     image: str | None,
 ) -> None:
     """Serve REPOSITORY (default: model_repository) on this machine; Ctrl-C stops it, with exit code 0."""
-    from generator import shm
+    from generator import loadable, shm
     from generator.server import Server, available
 
     models = shm.configs(repository)
@@ -68,8 +68,16 @@ def command(
         )
     # a service manager says SIGTERM where a person says Ctrl-C; both must take the server down
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    click.echo(f"starting tritonserver on {repository} ({len(models)} models) ...")
-    server = Server(repository, host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, log_file=log_file)
+    found = loadable.of(repository)
+    for name, why in found.left_out.items():
+        click.echo(f"left out: {name}: {why}", err=True)
+    if found.left_out and not found.load:
+        raise ServerError(f"{repository}: nothing of it can be served here", "see above what each model needs")
+    click.echo(f"starting tritonserver on {repository} ({len(found.load) or len(models)} models) ...")
+    server = Server(
+        repository, host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, log_file=log_file,
+        **found.server_options(),
+    )  # fmt: skip
     with server:
         try:
             _announce(server, host)
