@@ -25,6 +25,7 @@ def part_config(pipeline: Pipeline, part: Part) -> Draft:
     """A step's config."""
     draft, spec = _tensors(pipeline, part), pipeline.spec
     config = draft.config
+    config_serving.instances(draft, spec.serving, part.role, spec.target.device if part.template is None else "cpu")
     if part.template is None:
         spec.target.configure(config)
         origin = said(spec, "target")
@@ -36,7 +37,6 @@ def part_config(pipeline: Pipeline, part: Part) -> Draft:
         draft.note(path, origin)
     for key, value in part.parameters.items():
         config.parameters[key].string_value = value
-    config_serving.instances(draft, spec.serving, part.role, spec.target.device if part.template is None else "cpu")
     config_serving.batching(draft, spec.serving)
     warmup.configure(pipeline, part, draft)
     if part is pipeline.served:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from generator import response_cache
+from generator import openvino_precision, response_cache
 from generator.errors import ToolError
 
 if TYPE_CHECKING:
@@ -28,7 +28,19 @@ def run_command(repository: Path, image: str, host: str, ports: tuple[int, int, 
     """`docker run` that serves `repository`, read-only; `ports` are those of this machine for HTTP, gRPC and metrics."""
     published = [f"--publish={host}:{outer}:{inner}" for outer, inner in zip(ports, (8000, 8001, 8002), strict=True)]
     mount = f"--volume={repository.resolve()}:/models:ro"
-    return ["docker", "run", "--rm", "--init", *published, f"--shm-size={shm_mib}m", mount, image, *serve_command(repository)]
+    said = [f"--env={name}={value}" for name, value in openvino_precision.variables(repository).items()]
+    return [
+        "docker",
+        "run",
+        "--rm",
+        "--init",
+        *published,
+        *said,
+        f"--shm-size={shm_mib}m",
+        mount,
+        image,
+        *serve_command(repository),
+    ]
 
 
 def docker_problem() -> tuple[str, str] | None:

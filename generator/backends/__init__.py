@@ -50,6 +50,10 @@ class Backend(Plugin):
     #: Distributions whose versions decide what `convert` makes.
     libraries: ClassVar[tuple[str, ...]] = ()
 
+    def batch_size(self, wanted: int) -> int:
+        """`max_batch_size` of its model where `wanted` rows may come at once; 0 where it takes the batch as an axis like others."""
+        return wanted
+
     def prepare(self) -> None:
         """Before the child process that converts: environments are made here. Raises ToolError."""
 
@@ -62,7 +66,7 @@ class Backend(Plugin):
         raise NotImplementedError
 
     def configure(self, config: ModelConfig) -> None:
-        """Set platform or backend, file name, optimisation and parameters."""
+        """Set platform or backend, file name, optimisation and parameters. Tensors and instances are in `config` already."""
         raise NotImplementedError
 
     def graph(self, version_folder: Path) -> Path | None:
