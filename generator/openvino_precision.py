@@ -1,9 +1,9 @@
 """float32 on OpenVINO: what a server must be started with, for the backend has no parameter for it.
 
 OpenVINO's CPU plugin computes in bfloat16 wherever the CPU has instructions for it, unless it is told otherwise, and the backend
-does not tell it otherwise (HINT_BF16 is YES or nothing). A layer of the IR that is marked `precise` stays in float32, but layers that
-the plugin replaces by its own lose the mark. Without those instructions everything is float32: two variables hide them, one from
-OpenVINO (tried with 2026.4), one from oneDNN below it (tried with 2024.4), and both want the same value (openvino#36980).
+does not tell it otherwise (HINT_BF16 is YES or nothing). A layer of the IR that is marked `precise` stays in float32, but layers
+that the plugin replaces by its own lose the mark. Without those instructions everything is float32: two variables hide them, one
+from OpenVINO (tried with 2026.4), one from oneDNN below it (tried with 2024.4); both want the same value (openvino#36980).
 """
 
 from __future__ import annotations

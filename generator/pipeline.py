@@ -268,7 +268,7 @@ class Pipeline:
         return all(tensor.batched for tensor in (*self.model.inputs, *self.model.outputs))
 
     def batch_size(self, role: str) -> int:
-        """The `max_batch_size` of one model: what `config:` says of it, else `serving:` and the target; 0 where none is formed."""
+        """The `max_batch_size` of one model: what `config:` says of it, else `serving:` and the target; 0 where it has none."""
         said = self.spec.config.said(role).get("max_batch_size")
         wanted = self.spec.serving.max_batch_size * self.batched
         return said if said is not None else self.spec.target.batch_size(wanted) if role == "model" else wanted

@@ -51,7 +51,7 @@ class Backend(Plugin):
     libraries: ClassVar[tuple[str, ...]] = ()
 
     def batch_size(self, wanted: int) -> int:
-        """`max_batch_size` of its model where `wanted` rows may come at once; 0 where it takes the batch as an axis like others."""
+        """`max_batch_size` of its model where `wanted` rows may come at once; 0 where the batch is an axis like others."""
         return wanted
 
     def prepare(self) -> None:

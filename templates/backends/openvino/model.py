@@ -135,8 +135,8 @@ class TritonPythonModel:
         for name in request.requested_output_names():
             value = found[name]
             if self.most and place.stop > len(value):
-                text = f"output '{name}' has {len(value)} rows left, {place.stop} are needed; the others are cut off, as an earlier batch"
-                return _error(RuntimeError(f"{text} was filled up: the OpenVINO backend fails so on full batches"))
+                text = f"output '{name}' has {len(value)} rows left of {place.stop}, as an earlier batch was filled up"
+                return _error(RuntimeError(f"{text}; the OpenVINO backend fails so on full batches"))
             part = value[place] if self.most else value
             # (ascontiguousarray makes a scalar one-dimensional, hence the reshape)
             tensors.append(pb_utils.Tensor(name, np.ascontiguousarray(part).reshape(part.shape)))
