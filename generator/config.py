@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import config_merge, config_serving, model_config, warmup
@@ -25,19 +26,21 @@ def part_config(pipeline: Pipeline, part: Part) -> Draft:
     """A step's config."""
     draft, spec = _tensors(pipeline, part), pipeline.spec
     config = draft.config
+    own = part.backend or spec.target
+    config_serving.instances(draft, spec.serving, part.role, "cpu" if part.template else own.runs_on)
     if part.template is None:
-        (part.backend or spec.target).configure(config)
+        own.configure(config)
         origin = said(spec, "target")
     else:
         config.backend = "python"
         config.default_model_filename = "model.py"
         origin = Origin("spec", (part.role,))
-    for path in ("platform", "backend", "default_model_filename", "optimization", "parameters"):
+    for path in ("platform", "backend", "default_model_filename", "cc_model_filenames", "optimization", "parameters"):
         draft.note(path, origin)
     for key, value in part.parameters.items():
         config.parameters[key].string_value = value
-    device = "cpu" if part.template else (part.backend or spec.target).device
-    config_serving.instances(draft, spec.serving, part.role, device)
+    if part is pipeline.network:
+        spec.target.complete(config, pipeline.order(Path(), Path()))
     config_serving.batching(draft, spec.serving)
     warmup.configure(pipeline, part, draft)
     if part is pipeline.served:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from generator import module_target, recognise, sized
+from generator.backends import Order, Unfit
 from generator.bounds import Bounds
 from generator.detection import Candidates
 from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
 from generator.heads import Head
-from generator.load import line_of
+from generator.load import place
 from generator.parts import Edge, Part
 from generator.passes import Known
 from generator.picture import DTYPES, Picture, read
@@ -42,6 +43,8 @@ class Pipeline:
     spec: Spec
     #: Of a checkpoint that does not say its inputs and outputs before it is exported: the export, once it is there.
     learned: Learned | None = None
+    #: Which of the file's `variants:` it is; "" for the spec itself.
+    variant: str = ""
 
     @functools.cached_property
     def stated(self) -> Interface | None:
@@ -161,7 +164,10 @@ class Pipeline:
     @functools.cached_property
     def model(self) -> Part:
         """The model itself, as its final graph is: head and NMS in it."""
-        inputs, outputs = self.spec.precision.tensors(self.fp32.inputs, self.fp32.outputs)
+        try:
+            inputs, outputs = self.spec.precision.tensors(self.fp32.inputs, self.fp32.outputs)
+        except SurgeryError as error:
+            raise self.error(("precision",), error.message, error.remedy) from None
         return replace(self.fp32, inputs=inputs, outputs=outputs)
 
     @functools.cached_property
@@ -243,7 +249,7 @@ class Pipeline:
     @property
     def bounds(self) -> Bounds:
         """How far what is served may be from what was trained."""
-        return self.spec.precision.bounds or self.spec.verify.bounds
+        return self.spec.precision.allowed() or self.spec.verify.bounds
 
     @property
     def max_batch_size(self) -> int:
@@ -256,9 +262,10 @@ class Pipeline:
         return all(tensor.batched for part in (self.model, self.network) for tensor in (*part.inputs, *part.outputs))
 
     def batch_size(self, role: str) -> int:
-        """The `max_batch_size` of one model: what `config:` says of it, else `serving:`; 0 where the first axis is no batch."""
+        """The `max_batch_size` of one model: what `config:` says of it, else `serving:` and the target; 0 where it has none."""
         said = self.spec.config.said(role).get("max_batch_size")
-        return self.spec.serving.max_batch_size * self.batched if said is None else said
+        wanted = self.spec.serving.max_batch_size * self.batched
+        return said if said is not None else self.spec.target.batch_size(wanted) if role == "model" else wanted
 
     def _canvas(self) -> tuple[int, int]:
         return self.picture.size
@@ -296,6 +303,19 @@ class Pipeline:
             )  # fmt: skip
         if target.runs_module:
             module_target.fits(self)
+        try:
+            target.judge(self.order(Path(), Path()))
+        except Unfit as unfit:
+            raise self.error(("target", *unfit.loc), unfit.what, unfit.remedy) from None
+
+    def order(self, graph: Path, made: Path) -> Order:
+        """What the target is to make its model from."""
+        spec, model = self.spec, self.network.plain()
+        batcher = spec.serving.dynamic_batching
+        return Order(
+            graph, model.inputs, model.outputs, self.batch_size("model"), batcher.preferred_batch_sizes if batcher else (),
+            spec.checkpoint, spec.precision.kind, made, self.picture.normalised(spec.preprocess) if spec.preprocess else None,
+        )  # fmt: skip
 
     def labels_fit(self) -> None:
         """Judge `serving.labels` of a bare model. Raises SpecError for an unknown output, and for another count of classes."""
@@ -313,4 +333,4 @@ class Pipeline:
 
     def error(self, loc: tuple[int | str, ...], what: str, remedy: str) -> SpecError:
         """A mistake at `loc` of the YAML, with its line."""
-        return SpecError(f"{self.path}:{line_of(self.path, loc)}: {'.'.join(map(str, loc))}: {what}", remedy)
+        return SpecError(f"{place(self.path, loc, self.variant)}: {what}", remedy)

@@ -125,7 +125,8 @@ def steps(pipeline: Pipeline) -> tuple[Step, ...]:
         **_said("serving", spec.serving.model_dump(mode="json"), [*spec.serving.labels.values(), *warmed]),
         **{f"file {path.name}": file_digest(path) for path in (*spec.serving.labels.values(), *warmed)},
         **_said("config", spec.config.model_dump(mode="json", exclude_unset=True)),
-        **_said("target", spec.target.model_dump(mode="json")),
+        **_said("target", spec.target.model_dump(mode="json"), spec.target.files()),
+        **{f"file {path.name}": file_digest(path) for path in spec.target.files()},
         "labels": file_digest(labels) if labels else "none",
         "sources": _sources(_REPOSITORY[1], [p for p in plugins if p]),
         "templates": _tree(part.template for part in pipeline.parts),
@@ -142,7 +143,7 @@ def _held(pipeline: Pipeline, cut: Step) -> list[Step]:
     pictures = spec.verify.images
     return [Step(spec.name, "precision", {
         "surgery": cut.key,
-        **_said("precision", spec.precision.model_dump(mode="json")),
+        **_said("precision", spec.precision.model_dump(mode="json", exclude={"bounds"})),
         **_said("verify", spec.verify.model_dump(mode="json", include={"images", "samples"}), pictures),
         **{f"file {path.name}": file_digest(path) for path in pictures},
         "sources": _sources(_PRECISION[1], [spec.precision]),
@@ -158,7 +159,8 @@ def _converted(pipeline: Pipeline, before: Step) -> list[Step]:
     batcher = spec.serving.dynamic_batching
     return [Step(spec.name, "target", {
         before.name: before.key,
-        **_said("target", spec.target.model_dump(mode="json")),
+        **_said("target", spec.target.model_dump(mode="json"), spec.target.files()),
+        **{f"file {path.name}": file_digest(path) for path in spec.target.files()},
         **_said("batch", [pipeline.batch_size("model"), *(batcher.preferred_batch_sizes if batcher else ())]),
         "sources": _sources(_TARGET[1], [spec.target]),
         **_versions(dict.fromkeys((*_TARGET[0], *spec.target.libraries))),

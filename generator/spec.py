@@ -69,6 +69,23 @@ class Config(Model):
         return found
 
 
+class Variant(Model):
+    """What a variant says anew; all else is the spec's. `serving`, `config` and `verify` are merged key by key."""
+
+    target: Annotated[Annotated[Backend, Choice("generator.backends")] | None, Field(description="What serves it.")] = None
+    precision: Annotated[
+        Annotated[Precision, Choice("generator.precisions")] | None, Field(description="How its numbers are held.")
+    ] = None
+    opset: Annotated[int | None, Field(ge=17, le=21, description="ONNX opset of its graph.")] = None
+    surgery: Annotated[
+        tuple[Annotated[Pass, Choice("generator.passes")], ...] | None, Field(description="Changes of its exported graph.")
+    ] = None
+    nms: Annotated[Annotated[Nms, Choice("generator.nms")] | None, Field(description="Its NMS.")] = None
+    serving: Annotated[dict[str, Any], Field(description="Keys of `serving:` that differ.")] = Field(default_factory=dict)
+    config: Annotated[dict[str, Any], Field(description="Keys of `config:` that differ.")] = Field(default_factory=dict)
+    verify: Annotated[dict[str, Any], Field(description="Keys of `verify:` that differ.")] = Field(default_factory=dict)
+
+
 class Spec(Model):
     """One pipeline: a trained checkpoint and how it is served."""
 
@@ -111,6 +128,10 @@ class Spec(Model):
     serving: Serving = Serving()
     config: Annotated[Config, Field(description="Any other field of config.pbtxt, for each model.")] = Config()
     verify: Verify = Verify()
+    variants: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], Variant],
+        Field(description="The same checkpoint again for other targets or precisions, each served as NAME_VARIANT beside it."),
+    ] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Spec:

@@ -16,13 +16,7 @@ HEAD = "head.onnx"
 
 def order(pipeline: Pipeline, graph: Path, made: Path) -> Order:
     """For `convert` and `artefact` of the spec's target."""
-    spec, model = pipeline.spec, pipeline.network.plain()
-    batcher = spec.serving.dynamic_batching
-    return Order(
-        graph, model.inputs, model.outputs, pipeline.batch_size("model"), batcher.preferred_batch_sizes if batcher else (),
-        spec.checkpoint, spec.precision.kind, made,
-        pipeline.picture.normalised(spec.preprocess) if spec.preprocess else None,
-    )  # fmt: skip
+    return pipeline.order(graph, made)
 
 
 def final(results: Mapping[str, Path]) -> Path:

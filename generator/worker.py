@@ -33,7 +33,7 @@ def _do(task: dict[str, Any]) -> dict[str, str]:
     from generator.spec import Spec
 
     spec = Spec.model_validate_json(json.dumps(task["spec"]))
-    pipeline = Pipeline(Path(task["path"]), spec, learned.from_json(task["learned"]))
+    pipeline = Pipeline(Path(task["path"]), spec, learned.from_json(task["learned"]), task["variant"])
     steps = {
         "export": _export, "passes": _passes, "surgery": _surgery, "precision": _precision, "target": _target, "source": _source,
     }  # fmt: skip

@@ -38,6 +38,18 @@ class Order:
     picture: Normalisation | None = None
 
 
+#: A place in the YAML below `target:`.
+Loc = tuple[int | str, ...]
+
+
+class Unfit(Exception):  # noqa: N818 -- what becomes an error once pipeline.py has added the line of the YAML
+    """Something under `target:` does not go with the model: where (below `target:`), what was found, what to do."""
+
+    def __init__(self, loc: Loc, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.loc, self.what, self.remedy = loc, what, remedy
+
+
 class Backend(Plugin):
     """What loads the model in the server."""
 
@@ -56,9 +68,29 @@ class Backend(Plugin):
     #: Distributions whose versions decide what `convert` makes.
     libraries: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def runs_on(self) -> Literal["cpu", "gpu"]:
+        """`device`, unless the spec's own settings decide otherwise."""
+        return self.device
+
+    def files(self) -> tuple[Path, ...]:
+        """The user's files that it puts beside the model."""
+        return ()
+
+    def names(self) -> tuple[str, ...]:
+        """What `artefact` puts into the version folder."""
+        return (self.filename, *(path.name for path in self.files()))
+
+    def judge(self, order: Order) -> None:
+        """Raise Unfit for what of the model it cannot run; asked before anything is built, without `graph` and `made`."""
+
     def called(self, side: str, index: int, tensor: Tensor) -> str:
         """The name on the server of an input or output (`side`), the `index`-th of its model."""
         return tensor.name
+
+    def batch_size(self, wanted: int) -> int:
+        """`max_batch_size` of its model where `wanted` rows may come at once; 0 where the batch is an axis like others."""
+        return wanted
 
     def prepare(self) -> None:
         """Before the child process that converts: environments are made here. Raises ToolError."""
@@ -72,13 +104,15 @@ class Backend(Plugin):
         raise NotImplementedError
 
     def configure(self, config: ModelConfig) -> None:
-        """Set platform or backend, file name, optimisation and parameters."""
+        """Set platform or backend, file name, optimisation and parameters. Tensors and instances are in `config` already."""
         raise NotImplementedError
+
+    def complete(self, config: ModelConfig, order: Order) -> None:
+        """Set what goes with the instances, or follows from the order; `graph` and `made` are not there yet."""
+
+    def seal(self, config: ModelConfig, order: Order) -> None:
+        """Set what depends on the finished graph."""
 
     def graph(self, version_folder: Path) -> Path | None:
         """The final graph where it lies in the repository, too; verification takes it from there."""
         return None
-
-    def pending(self, version_folder: Path) -> str:
-        """Why the model there cannot be loaded here, and what makes it loadable; nothing where it can."""
-        return ""
