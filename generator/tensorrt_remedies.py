@@ -122,7 +122,7 @@ REMEDIES: tuple[Remedy, ...] = (
     ),
     Remedy(
         (), "plugin not found|no importer",
-        "TensorRT knows no operator of that name: name a plugin library for it (`target: {plugin_libraries: [...]}`), or replace it"
+        "TensorRT knows no operator of that name: name a plugin library for it (`plugin_libraries:` of the target), or replace it"
         " by standard operators (passes `replace`, `decompose`)",
     ),
     Remedy((), "", "replace it by other operators (passes `replace`, `decompose`), or keep the model on onnxruntime"),
