@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from generator import response_cache
+from generator import openvino_precision, response_cache
 from generator.errors import ToolError
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def run_command(repository: Path, image: str, host: str, ports: tuple[int, int, 
 
     published = [f"--publish={host}:{outer}:{inner}" for outer, inner in zip(ports, (8000, 8001, 8002), strict=True)]
     mount = f"--volume={repository.resolve()}:/models:ro"
-    options = [*published, f"--shm-size={shm_mib}m", mount, *gpu_serving.of(repository).docker_options()]
+    said = [f"--env={name}={value}" for name, value in openvino_precision.variables(repository).items()]
+    options = [*published, *said, f"--shm-size={shm_mib}m", mount, *gpu_serving.of(repository).docker_options()]
     return ["docker", "run", "--rm", "--init", *options, image, *serve_command(repository)]
 
 

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from generator import container, gpu_serving, paths, shm
+from generator import container, gpu_serving, openvino_precision, paths, shm
 from generator.errors import RepositoryError, ToolError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def render(repository: Path, target: Path, options: Options) -> dict[str, str]:
         "needs": needs,
         "ports": options.ports,
         "serve": container.serve_command(repository),
+        "variables": openvino_precision.variables(repository),
         "repository": _relative(repository, target),
         "models": [model.name for model in models],
         "shares": shares,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from generator.preflight_run import Answer
 
 #: Operators that TensorRT has (onnx-tensorrt, docs/operators.md of 10.1) and TensorRT for RTX 1.7 does not parse.
-_UNPARSED = ("NonZero", "RoiAlign")
+_UNPARSED = ("NonZero", "RoiAlign", "DeformConv")
 #: What it parses and does not build.
 _UNBUILT = ("NonMaxSuppression",)
 #: How often something more is cut off before the rest stays unjudged.
@@ -96,7 +96,7 @@ class _Judging:
         return all(dim.HasField("dim_value") for dims in shapes for dim in dims[1:])
 
     def _task(self, whole: str, ready: str, rest: ModelProto | None) -> preflight_run.Task:
-        said = preflight_ranges.requested(self.one.path.parent)
+        said = self.one.said or preflight_ranges.requested(self.one.path.parent)
         ranges = preflight_ranges.attempts(rest, self.one.most, said, self.one.fixed) if rest is not None else []
         return preflight_run.Task(whole, ready, self.terms.capabilities, ranges, self.terms.plugins)
 

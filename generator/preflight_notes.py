@@ -40,8 +40,11 @@ def short(reason: str) -> str:
     if reason.strip() in ("", "false"):
         return "not supported"
     sentence = re.search(r'&&\s*((?:"[^"]*"\s*)+)', reason)
-    text = sentence[1].replace('"', "") if sentence else reason
-    text = re.sub(r"Assertion failed: |\bIn \w+ at \S+:\d+\)?|\[\w+\.cpp::\w+::\d+\]|IBuilder::\w+: ", "", text)
+    text = sentence[1].replace('"', "") if sentence else reason.replace("Assertion failed: ", "")
+    condition, _, said = text.partition(": ")
+    if said and (re.search(r"[()=&|<>]|->|\w\.\w", condition) or re.fullmatch(r"\w+", condition)):
+        text = said
+    text = re.sub(r"\bIn \w+ at \S+:\d+\)?|\[\w+\.cpp::\w+::\d+\]|IBuilder::\w+: |Error Code 1: Cuda Runtime.*", "", text)
     return _clipped(re.sub(r"\s+", " ", text).strip(" /)"))
 
 

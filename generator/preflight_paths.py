@@ -14,6 +14,7 @@ from generator.preflight_verdict import Graph, Terms, Verdict
 from generator.rules import Model, Rule, World, all_rules, version_of
 
 if TYPE_CHECKING:
+    from generator.backends import Order
     from generator.pipeline import Pipeline
 
 #: Findings, and how many models were looked at.
@@ -129,4 +130,20 @@ def _final(pipeline: Pipeline) -> Graph:
     results = {step.name: folder for step in plan.steps(pipeline) if (folder := run.cached(step)) is not None}
     if not {"surgery", *([] if pipeline.spec.precision.trained else ["precision"])} <= results.keys():
         raise unbuilt
-    return Graph(pipeline.spec.name, "final graph", target.final(results), pipeline.batch_size("model"))
+    final = target.final(results)
+    order = target.order(pipeline, final, final.parent)
+    return Graph(pipeline.spec.name, "final graph", final, order.max_batch_size, said=_profile(pipeline, order))
+
+
+def _profile(pipeline: Pipeline, order: Order) -> dict[str, Any]:
+    """What a target `tensorrt` would derive; nothing where the spec leaves an axis without lengths, for which some are tried."""
+    from generator import profiles
+    from generator.backends import Unfit
+
+    said, axes = (getattr(order.checkpoint, name, {}) for name in ("inputs", "axes"))
+    ranges, values = (getattr(pipeline.spec.target, name, {}) for name in ("ranges", "values"))
+    asked = profiles.Asked(order.inputs, order.max_batch_size, order.preferred, said, axes, ranges, values)
+    try:
+        return {name: one.model_dump() for found in profiles.derive(asked)[:1] for name, one in found.items()}
+    except Unfit:
+        return {}

@@ -30,7 +30,7 @@ def attempts(model: ModelProto, most: int, said: Mapping[str, Any], fixed: Mappi
     for length in LENGTHS:
         one = {value.name: _range(value, most, length, fixed.get(value.name, [])) for value in model.graph.input}
         free = {name: ranges for name, ranges in one.items() if ranges[0] != ranges[2]}
-        free.update({name: _said(given) for name, given in said.items() if name in one})
+        free.update({_key(name, given): _said(given) for name, given in said.items() if name in one})
         if free not in found:
             found.append(free)
     return found
@@ -59,6 +59,11 @@ def words(model: ModelProto, ranges: Mapping[str, Range]) -> str:
 
 def _shape(dims: list[int]) -> str:
     return "x".join(map(str, dims))
+
+
+def _key(name: str, given: Mapping[str, Any]) -> str:
+    """How the child is told that these are values of an input, not its shapes."""
+    return f"values of {name}" if given.get("values") else name
 
 
 def _said(given: Mapping[str, Any]) -> Range:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from generator import preflight_ranges
 from generator.rules import Problem
@@ -26,6 +26,8 @@ class Graph:
     #: Largest batch, 0 where the first axis is none; shapes without the batch that config.pbtxt gives.
     most: int = preflight_ranges.BATCH
     fixed: Mapping[str, list[int]] = field(default_factory=dict)
+    #: A profile of an engine (generator/engine_request.py), where one is known otherwise than from engine.json beside the file.
+    said: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,11 @@ _SEQUENCES = (
 )  # fmt: skip
 _TEXTS = ("StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch", "TfIdfVectorizer", "LabelEncoder")
 _INTEGER = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
+_TABULAR = (
+    "TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble", "LinearClassifier", "LinearRegressor", "SVMClassifier",
+    "SVMRegressor", "Scaler", "Normalizer", "Imputer", "OneHotEncoder", "ArrayFeatureExtractor", "ZipMap", "Binarizer",
+    "FeatureVectorizer", "DictVectorizer", "CategoryMapper", "CastMap",
+)  # fmt: skip
 _OPTIONAL = ("Optional", "OptionalGetElement", "OptionalHasElement")
 
 REMEDIES: tuple[Remedy, ...] = (
@@ -59,6 +64,11 @@ REMEDIES: tuple[Remedy, ...] = (
     ),
     Remedy(
         ("TopK",), "exceeds the maximum", "K is 3840 at most: say less in `nms.pre_nms_top_k`, or pick in two steps",
+    ),
+    Remedy(
+        ("Resize", "Upsample"), "isInFlight|must have type Int32",
+        "its scales come from outside, which TensorRT takes for a shape, and shapes are whole numbers: fix them (pass"
+        " `remove_input` with a value)",
     ),
     Remedy(
         ("Resize", "Upsample"), "transformation mode|half_pixel_symmetric|tf_crop",
@@ -99,6 +109,19 @@ REMEDIES: tuple[Remedy, ...] = (
         " time, or fix the length",
     ),
     Remedy(
+        _TABULAR, "",
+        "operators of ai.onnx.ml are for CPUs: keep this model on onnxruntime",
+    ),
+    Remedy(
+        ("LayerNormalization", "BatchNormalization", "Dropout"), "outputs",
+        "only its first output exists in TensorRT: passes `inference_mode` and `remove_leftovers` take the others away",
+    ),
+    Remedy(
+        (), "UINT8", "TensorRT holds UINT8 at inputs and outputs only: compute in FLOAT or INT32 there (pass `set_attribute`:"
+        " `to` of its Cast)",
+    ),
+    Remedy((), "isInFlight", "its shape depends on FLOAT values that come from outside: fix them (pass `remove_input`)"),
+    Remedy(
         (), "COMPLEX", "TensorRT has no complex numbers: export real and imaginary parts as one more axis",
     ),
     Remedy((), r"STRING", "text never enters an engine: keep this part on onnxruntime or python"),
@@ -122,8 +145,8 @@ REMEDIES: tuple[Remedy, ...] = (
     ),
     Remedy(
         (), "plugin not found|no importer",
-        "TensorRT knows no operator of that name: name a plugin library for it (`target: {plugins: [...]}`), or replace it by"
-        " standard operators (passes `replace`, `decompose`)",
+        "TensorRT knows no operator of that name: name a plugin library for it (`plugin_libraries` of target tensorrt), or"
+        " replace it by standard operators (passes `replace`, `decompose`)",
     ),
     Remedy((), "", "replace it by other operators (passes `replace`, `decompose`), or keep the model on onnxruntime"),
 )  # fmt: skip
