@@ -50,7 +50,7 @@ def _replaced(content: bytes) -> Callable[[Path, GpuHost], None]:
     return write_over
 
 
-def _cut(version: Path, _: GpuHost) -> None:
+def _cut(version: Path, _: GpuHost | None) -> None:
     plan = version / "model.plan"
     plan.write_bytes(plan.read_bytes()[:-1])
 
@@ -96,11 +96,18 @@ def _plugin(path: str) -> Callable[[Path, GpuHost], None]:
     return ask
 
 
+def _swapped(version: Path, _: GpuHost) -> None:
+    """Another plan, of the same length."""
+    plan = version / "model.plan"
+    plan.write_bytes(plan.read_bytes()[:-1] + b"?")
+
+
 #: What is done to a repository with its engine, and the rule that finds it.
 ROWS: list[tuple[str, Callable[[Path, GpuHost], None], tuple[str, str]]] = [
     ("an HTML page", _replaced(b"<!doctype html><html></html>"), ("error", "engine/plan")),
     ("an RTX engine", _replaced(b"vtrt" + bytes(20) + bytes([1, 7, 1, 116])), ("error", "engine/plan")),
     ("cut short", _cut, ("error", "engine/plan")),
+    ("another file of that length", _swapped, ("error", "engine/plan")),
     ("nothing says what built it", _no_record, ("warning", "engine/provenance")),
     ("what says it is none", _bad_record, ("warning", "engine/provenance")),
     ("other options are asked for", _asked_anew, ("warning", "engine/stale")),
@@ -120,6 +127,14 @@ def test_a_rule_finds_it(
     assert found(built) == []
     spoil(built / "times" / "1", gpu_host)
     assert expected in found(built), case
+
+
+def test_a_plan_that_is_cut_short_is_called_so(built: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plan = built / "times" / "1" / "model.plan"
+    size = plan.stat().st_size
+    _cut(plan.parent, None)
+    assert run(["check", str(built)]) == 1
+    assert f"it is cut short: {size - 1} of {size} bytes" in capfd.readouterr().out
 
 
 def test_a_pending_engine_is_a_warning_that_names_the_command(pending: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -185,6 +200,24 @@ def test_serve_refuses_where_nothing_is_left(pending: Path, capfd: pytest.Captur
     out, err = capfd.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert "nothing of it can be served here: times: its engine model.plan is still to be built" in err
+
+
+def test_no_push_to_a_server_before_the_engine_is_built(
+    pending: Path, gpu_host: GpuHost, capfd: pytest.CaptureFixture[str]
+) -> None:
+    there = str(pending.parent / "there")
+    capfd.readouterr()
+    assert run(["push", str(pending), there, "--server", "127.0.0.1:1"]) == 1
+    assert "times/1/model.plan: still to be built" in capfd.readouterr().err
+    assert run(["push", str(pending), there]) == 0
+    assert run(["engines", str(pending)]) == 0
+    assert run(["push", str(pending), there]) == 0
+    assert (pending.parent / "there" / "times" / "1" / "model.plan").is_file(), "an engine belongs to what is pushed"
+
+
+def test_build_says_what_comes_next(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["build", str(write_spec(tmp_path / "spec")), "-o", str(tmp_path / "r")]) == 0
+    assert f"times/1/model.plan: triton-repo engines {tmp_path / 'r'}" in capfd.readouterr().out
 
 
 def test_verify_climbs_up_to_the_graph_and_claims_no_more(pending: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -130,8 +130,11 @@ def test_the_container_builds_once_and_says_what_built_it(
     assert made.profiles[0]["x"].max == (8, 4)
     capfd.readouterr()
     assert run(["engines", str(repository)]) == 0
-    assert "nothing to do" in capfd.readouterr().out
+    assert "1 engine is up to date" in capfd.readouterr().out
     assert len(gpu_host.runs) == 1
+    gpu_host.broken("No devices were found")
+    assert run(["engines", str(repository)]) == 0, "what is there needs no GPU"
+    gpu_host.gpu(GPU)
     assert run(["engines", str(repository), "--force"]) == 0
     assert len(gpu_host.runs) == 2
     assert not [path for path in repository.parent.iterdir() if "staging" in path.name]
@@ -350,7 +353,7 @@ def test_the_building_code_runs_for_real_and_triton_does_not_get_what_it_makes(r
     (item,) = engines.wanted(repository)
     into, heard = tmp_path / "into", list[str]()
     into.mkdir()
-    builder = engine_builders.Package(replace(engine_child.rtx()))
+    builder = engine_builders.Package(engine_child.rtx())
     with pytest.raises(
         RepositoryError, match=r"an engine of TensorRT-RTX 1[.]7[.]1[.]116, which Triton's tensorrt backend does not load"
     ):
@@ -365,6 +368,19 @@ def test_the_building_code_runs_for_real_and_triton_does_not_get_what_it_makes(r
 
 
 AMPERE = EngineOptions(hardware_compatibility="ampere_plus")
+
+
+def test_the_whole_command_with_the_real_building_code(
+    repository: Path, gpu_host: GpuHost, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rtx = engine_builders.Package(engine_child.rtx())
+    monkeypatch.setattr(engine_builders, "choose", lambda _: rtx)
+    assert run(["engines", str(repository)]) == 1
+    assert "error: times/1/model.plan: an engine of TensorRT-RTX 1.7.1.116, which Triton's" in capfd.readouterr().err
+    assert files(repository) == PENDING
+    assert not [path for path in repository.parent.iterdir() if "staging" in path.name]
+
+
 PROVENANCE = [
     ("the same", {}, L4, "10.5", "", []),
     ("another TensorRT", {}, L4, "10.13", "", ["version"]),
