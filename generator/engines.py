@@ -71,6 +71,11 @@ def wanted(repository: Path, models: Iterable[str] = ()) -> list[Wanted]:
     return [item for item in found if not models or item.model in models]
 
 
+def pending(repository: Path) -> list[str]:
+    """The paths of the engines that are not there."""
+    return [item.name for item in wanted(repository) if not item.plan.is_file()]
+
+
 def of_folder(folder: Path) -> list[Wanted]:
     """The engines that one version folder asks for; none where it has no request, or one that cannot be read."""
     try:

@@ -223,7 +223,7 @@ def plugins(model: Model, world: World) -> Iterator[Problem]:
             elsewhere = Path(library.path).is_absolute() and (world.machine is None or Path(library.path).is_file())
             if not (here or elsewhere):
                 expected = "the plugin library, which the server must load before the plan"
-                yield Problem("", f"no {library.path}", expected, "copy it there, or correct `plugins:` of the target")
+                yield Problem("", f"no {library.path}", expected, "copy it there, or correct `plugin_libraries:` of the target")
 
 
 def _gpu(found: Provenance, machine: Machine) -> list[Misfit]:
