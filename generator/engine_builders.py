@@ -21,10 +21,8 @@ from generator.machine import Gpu, Machine
 
 #: Told what is happening, in a few words.
 Told = Callable[[str], None]
-_BOTH = (
-    'install the package (pip install "triton-repo-generator[tensorrt]", of the server\'s TensorRT version), '
-    "or docker with the NVIDIA container toolkit, for --with container"
-)
+_PACKAGE = 'install the package (pip install "triton-repo-generator[tensorrt]", of the server\'s TensorRT version)'
+_BOTH = f"{_PACKAGE}, or docker with the NVIDIA container toolkit, for --with container"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Container:
         """Raise ToolError or SurgeryError where docker does not answer, or trtexec has no word for what `item` asks for."""
         engine_trtexec.commands(item, here.gpus[0], item.folder, paths.cache())
         if problem := container.docker_problem():
-            raise ToolError(problem[0], _BOTH if "not installed" in problem[0] else problem[1])
+            raise ToolError(problem[0], _BOTH if "not installed" in problem[0] else f"{problem[1]}; or {_PACKAGE}")
 
     def build(self, item: Wanted, gpu: Gpu, into: Path, told: Told) -> str:
         """The plans into the folder `into`; what built them. Raises ToolError with trtexec's own words."""

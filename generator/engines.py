@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,7 @@ def wanted(repository: Path, models: Iterable[str] = ()) -> list[Wanted]:
     """
     if not repository.is_dir():
         raise RepositoryError(f"no such model repository: {repository}", "run triton-repo build first, or correct the path")
-    servers = _servers(repository)
+    servers = lock.servers(repository)
     found = [
         Wanted(folder.parent.name, folder, request, engine, servers.get(folder.parent.name, DEFAULT_SERVER))
         for folder in _folders(repository)
@@ -89,18 +88,6 @@ def of_folder(folder: Path) -> list[Wanted]:
 def _folders(repository: Path) -> list[Path]:
     found = (path.parent for path in repository.glob(f"*/*/{engine_request.NAME}"))
     return sorted(folder for folder in found if folder.name.isdecimal() and not folder.parent.name.startswith("."))
-
-
-def _servers(repository: Path) -> dict[str, Version]:
-    """Model -> the oldest server that must load it, as its spec said; the lock remembers."""
-    found: dict[str, Version] = {}
-    for entry in lock.read(repository).values():
-        try:
-            said = json.loads(entry.steps["repository"]["serving"])["server"]
-        except (KeyError, ValueError, TypeError):
-            continue
-        found |= dict.fromkeys(entry.models, tuple(said))
-    return found
 
 
 def stale(item: Wanted, machine: Machine | None = None) -> str:

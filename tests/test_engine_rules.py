@@ -152,6 +152,13 @@ def test_the_servers_tensorrt_decides(built: Path) -> None:
     assert ("error", "engine/version") in found(built, (2, 60)), "the plan's own header says it, too"
 
 
+def test_without_a_server_that_of_the_spec_decides(built: Path) -> None:
+    plan = built / "times" / "1" / "model.plan"
+    plan.write_bytes(plan.read_bytes().replace(bytes([10, 5, 0, 18]), bytes([10, 7, 0, 23])))
+    plan.with_name("model.plan.json").unlink()
+    assert found(built, ()) == [("error", "engine/version"), ("warning", "engine/provenance")]
+
+
 def test_a_gpu_type_whose_file_is_missing(tmp_path: Path, gpu_host: GpuHost) -> None:
     spec = write_spec(tmp_path / "spec", target='{kind: tensorrt, compute_capabilities: ["8.6", "8.9"]}')
     assert run(["build", str(spec), "-o", str(tmp_path / "r")]) == 0

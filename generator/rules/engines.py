@@ -145,11 +145,12 @@ def tensorrt_version(model: Model, world: World) -> Iterator[Problem]:
     """A plan was built by the TensorRT of the server, or by one that it may take plans from."""
     from generator import provenance, server_tensorrt
 
-    wanted = server_tensorrt.tensorrt(world.server)
+    server = world.server or world.servers.get(model.name, ())
+    wanted = server_tensorrt.tensorrt(server)
     known = {path: found for _, _, path, found in _known(model)}
     for version, name, field, path in _plans(model) if wanted else ():
         if found := known.get(path):
-            for misfit in provenance.misfits(found, None, wanted, server_tensorrt.release(world.server)):
+            for misfit in provenance.misfits(found, None, wanted, server_tensorrt.release(server)):
                 yield _problem(version, name, misfit, f"TensorRT {wanted}")
             continue
         built = _header(path)
