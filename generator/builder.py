@@ -78,7 +78,12 @@ class Builder:
         still = gs.Variable(f"{name}/still", np.bool_, [])
         inner.graph.nodes.append(gs.Node("Identity", f"{name}/Identity", inputs=[going], outputs=[still]))
         inner.graph.outputs = [still, made]
-        return self("Loop", count, np.array(True), start, body=inner.graph)
+        return self("Loop", count, np.array(True), start if start.size else self._nothing(start), body=inner.graph)
+
+    def _nothing(self, like: NDArray[Any]) -> str:
+        """A tensor without elements, computed: OpenVINO forgets the rank of a constant that has none."""
+        zeros = self("ConstantOfShape", np.array(like.shape))
+        return self("Cast", zeros, to=onnx.helper.np_dtype_to_tensor_dtype(like.dtype))
 
     def input(self, tensor: Tensor) -> str:
         """A new graph input; its name."""

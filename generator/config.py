@@ -26,8 +26,10 @@ def part_config(pipeline: Pipeline, part: Part) -> Draft:
     """A step's config."""
     draft, spec = _tensors(pipeline, part), pipeline.spec
     config = draft.config
+    own = part.backend or spec.target
+    config_serving.instances(draft, spec.serving, part.role, "cpu" if part.template else own.runs_on)
     if part.template is None:
-        (part.backend or spec.target).configure(config)
+        own.configure(config)
         origin = said(spec, "target")
     else:
         config.backend = "python"
@@ -37,8 +39,6 @@ def part_config(pipeline: Pipeline, part: Part) -> Draft:
         draft.note(path, origin)
     for key, value in part.parameters.items():
         config.parameters[key].string_value = value
-    own = part.backend or spec.target
-    config_serving.instances(draft, spec.serving, part.role, "cpu" if part.template else own.runs_on)
     if part is pipeline.network:
         spec.target.complete(config, pipeline.order(Path(), Path()))
     config_serving.batching(draft, spec.serving)

@@ -64,16 +64,16 @@ class Container:
 
     def check(self, item: Wanted, here: Machine) -> None:
         """Raise ToolError or SurgeryError where docker does not answer, or trtexec has no word for what `item` asks for."""
-        engine_trtexec.commands(item, 0, item.folder, paths.cache())
+        engine_trtexec.commands(item, here.gpus[0], item.folder, paths.cache())
         if problem := container.docker_problem():
-            raise ToolError(problem[0], f"{problem[1]}; or {_BOTH}")
+            raise ToolError(problem[0], _BOTH if "not installed" in problem[0] else problem[1])
 
     def build(self, item: Wanted, gpu: Gpu, into: Path, told: Told) -> str:
         """The plans into the folder `into`; what built them. Raises ToolError with trtexec's own words."""
         engine_child.hold(item.folder, item.request)
         cache = paths.cache() / "timing"
         cache.mkdir(parents=True, exist_ok=True)
-        for command in engine_trtexec.commands(item, gpu.index, into, cache):
+        for command in engine_trtexec.commands(item, gpu, into, cache):
             _run(item, command, told)
         return server_tensorrt.image(item.server)
 

@@ -15,6 +15,7 @@ from generator import server_tensorrt
 from generator.engine_request import EngineOptions, Profile
 from generator.engines import Wanted
 from generator.errors import SurgeryError, ToolError
+from generator.machine import Gpu
 
 _DOCKER = "https://docs.docker.com/reference/cli/docker/container/run/"
 #: Every option of `docker run` that is used -> the document that has it.
@@ -36,10 +37,10 @@ def documented() -> dict[str, str]:
     return {name: f"{source.format(version=entry['last'])}#L{entry['line']}" for name, entry in table["options"].items()}
 
 
-def commands(item: Wanted, gpu: int, into: Path, cache: Path) -> list[list[str]]:
+def commands(item: Wanted, gpu: Gpu, into: Path, cache: Path) -> list[list[str]]:
     """What to run, in order, to have the plans of `item` in the folder `into`; the first one makes the plan that is served.
 
-    `gpu` is its number for docker, `cache` the folder of timing caches. Raises SurgeryError or ToolError for what trtexec cannot.
+    `cache` is the folder of timing caches. Raises SurgeryError or ToolError for what trtexec cannot.
     """
     image = server_tensorrt.image(item.server)
     if not image:
@@ -51,8 +52,8 @@ def commands(item: Wanted, gpu: int, into: Path, cache: Path) -> list[list[str]]
     _fits(item)
     outer = _docker(item, gpu, into, cache)
     # the timing cache of the first run spares the second its measurements
-    runs = [[*outer, image, *_trtexec(item, item.engine.filename)]]
-    return runs + ([[*outer, image, *_trtexec(item, item.stripped), "--stripWeights"]] if item.stripped else [])
+    runs = [[*outer, image, *_trtexec(item, gpu, item.engine.filename)]]
+    return runs + ([[*outer, image, *_trtexec(item, gpu, item.stripped), "--stripWeights"]] if item.stripped else [])
 
 
 def container_name() -> str:
@@ -60,23 +61,23 @@ def container_name() -> str:
     return f"triton-repo-engines-{os.getpid()}"
 
 
-def _docker(item: Wanted, gpu: int, into: Path, cache: Path) -> list[str]:
+def _docker(item: Wanted, gpu: Gpu, into: Path, cache: Path) -> list[str]:
     """Sources are mounted to be read only; what is written belongs to the user who runs this."""
     mounts = [f"{item.folder.resolve()}:{_IN}:ro", f"{into.resolve()}:{_OUT}"]
     if item.request.options.timing_cache:
         mounts.append(f"{cache.resolve()}:{_CACHE}")
     mounts += [f"{Path(path).resolve()}:{_plugin(path)}:ro" for path in _outside(item)]
     return [
-        "docker", "run", "--rm", "--init", f"--name={container_name()}", f"--gpus=device={gpu}",
+        "docker", "run", "--rm", "--init", f"--name={container_name()}", f"--gpus=device={gpu.index}",
         f"--user={os.getuid()}:{os.getgid()}", f"--workdir={_OUT}", *(f"--volume={mount}" for mount in mounts),
     ]  # fmt: skip
 
 
-def _trtexec(item: Wanted, filename: str) -> list[str]:
+def _trtexec(item: Wanted, gpu: Gpu, filename: str) -> list[str]:
     request = item.request
     return [
         "trtexec", f"--onnx={_IN}/{request.onnx}", f"--saveEngine={_OUT}/{filename}", "--stronglyTyped", "--skipInference",
-        *_profiles(request.profiles), *_options(request.options, _major(item)), *_timing(item),
+        *_profiles(request.profiles), *_options(request.options, _major(item)), *_timing(item, gpu),
         *(f"--staticPlugins={_plugin(library.path)}" for library in request.plugins),
     ]  # fmt: skip
 
@@ -120,12 +121,11 @@ def _options(options: EngineOptions, major: int) -> list[str]:
     return said
 
 
-def _timing(item: Wanted) -> list[str]:
+def _timing(item: Wanted, gpu: Gpu) -> list[str]:
     """One file for each release and GPU type: measurements of one do not hold for another."""
     if not item.request.options.timing_cache:
         return ["--noBuilderCache"]
-    kind = item.engine.compute_capability or "gpu"
-    return [f"--timingCacheFile={_CACHE}/trtexec-{server_tensorrt.release(item.server)}-{kind}.timing"]
+    return [f"--timingCacheFile={_CACHE}/trtexec-{server_tensorrt.release(item.server)}-{gpu.capability}.timing"]
 
 
 def _major(item: Wanted) -> int:

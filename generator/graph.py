@@ -162,7 +162,14 @@ def session(path: Path, optimise: bool = True, threads: int = 0) -> Any:
     options = _options(optimise, threads)
     if _has_outer(path):
         options.add_session_config_entry(*_MAPPED)
-    return _session(str(path), options, str(path))
+    try:
+        return _session(str(path), options, str(path))
+    except SurgeryError as error:
+        from generator import plugin_nodes
+
+        if plugin_nodes.DOMAIN in error.message:  # a node that TensorRT alone has
+            return plugin_nodes.Session(path)
+        raise
 
 
 def _has_outer(path: Path) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generator import engines, machine, server
-from generator.errors import RepositoryError
+from generator.errors import RepositoryError, ServerError
 from generator.rules.instances import gpus as gpu_instances
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ class Loadable:
     def server_options(self) -> dict[str, Any]:
         """For `server.Server`: everything, or the models that can be loaded by name."""
         return {"model_control": "explicit", "load": self.load} if self.left_out else {}
+
+    def check(self, repository: Path) -> None:
+        """Raise ServerError where nothing is left to load."""
+        if self.left_out and not self.load:
+            raise ServerError(f"{repository}: nothing of it can be served here: {self.reasons()}", "")
 
     def reasons(self) -> str:
         """One sentence for all that is left out; models with one reason together."""

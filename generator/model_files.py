@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator import onnx_signature
+from generator import onnx_signature, openvino_signature
 from generator.errors import CheckpointError
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
     from generator.onnx_signature import OnnxFile
+    from generator.openvino_signature import IrFile
     from generator.rules import Files, Signature
 
 
@@ -28,10 +29,17 @@ def onnx(config: ModelConfig, files: Files, version: int) -> OnnxFile | None:
     return onnx_signature.read(path) if path is not None and config.backend == "onnxruntime" else None
 
 
+def openvino(config: ModelConfig, files: Files, version: int) -> IrFile | None:
+    """What an openvino model's IR says; None for other backends, formats and missing files. Raises CheckpointError."""
+    path = files.get(f"{version}/{config.default_model_filename}")
+    return openvino_signature.read(path) if path is not None and config.backend == "openvino" and path.suffix == ".xml" else None
+
+
 def signature(config: ModelConfig, files: Files, version: int) -> Signature | None:
     """Inputs and outputs of the model's file of that version; None where it does not tell or cannot be read."""
+    found: OnnxFile | IrFile | None
     try:
-        found = onnx(config, files, version)
+        found = onnx(config, files, version) or openvino(config, files, version)
     except CheckpointError:
-        return None  # rule onnx/file says so
+        return None  # rules onnx/file and openvino/file say so
     return found.signature if found else None

@@ -262,9 +262,10 @@ class Pipeline:
         return all(tensor.batched for part in (self.model, self.network) for tensor in (*part.inputs, *part.outputs))
 
     def batch_size(self, role: str) -> int:
-        """The `max_batch_size` of one model: what `config:` says of it, else `serving:`; 0 where the first axis is no batch."""
+        """The `max_batch_size` of one model: what `config:` says of it, else `serving:` and the target; 0 where it has none."""
         said = self.spec.config.said(role).get("max_batch_size")
-        return self.spec.serving.max_batch_size * self.batched if said is None else said
+        wanted = self.spec.serving.max_batch_size * self.batched
+        return said if said is not None else self.spec.target.batch_size(wanted) if role == "model" else wanted
 
     def _canvas(self) -> tuple[int, int]:
         return self.picture.size

@@ -15,10 +15,10 @@ from typing import Literal
 from pydantic import ValidationError
 
 from generator import plan_file
+from generator.download import sha256
 from generator.engine_request import Engine, EngineOptions, EngineRequest, PluginLibrary, Profile
 from generator.errors import RepositoryError
 from generator.machine import Machine
-from generator.plan import file_digest
 from generator.plugin import Model
 
 _AGAIN = "build it again: triton-repo engines"
@@ -102,7 +102,7 @@ def damaged(plan: Path, found: Provenance) -> Iterator[Misfit]:
     size = plan.stat().st_size
     if size < found.size:
         yield Misfit("damaged", f"it is cut short: {size:,} of {found.size:,} bytes", f"copy it again, or {_AGAIN}")
-    elif size != found.size or file_digest(plan) != found.sha256:
+    elif size != found.size or sha256(plan) != found.sha256:
         yield Misfit("damaged", "it is not the file that was built: its digest is another", _AGAIN)
 
 
@@ -174,6 +174,6 @@ def made(plan: Path, request: EngineRequest, *, built_by: str, built_at: str, ma
     return Provenance(
         tensorrt=header.tensorrt, compute_capability=capability, gpu=gpu.name if gpu else "", driver=machine.driver,
         request=request.digest(), onnx=request.files, precision=request.precision, max_batch_size=request.max_batch_size,
-        profiles=request.profiles, options=request.options, plugins=request.plugins, sha256=file_digest(plan), size=header.size,
+        profiles=request.profiles, options=request.options, plugins=request.plugins, sha256=sha256(plan), size=header.size,
         built_by=built_by, built_at=built_at, generator=generator.__version__,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from generator import install, response_cache, server_log, server_rest, standins
+from generator import install, openvino_precision, response_cache, server_log, server_rest, standins
 from generator.errors import ServerError, ToolError
 
 _GRACE = 20.0  # seconds between asking the server to end and killing it
@@ -248,7 +248,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=installation.environment,
+                env=openvino_precision.variables(self.repository) | installation.environment,
                 start_new_session=True,  # the stubs join this group, so that one signal reaches them all
             )
 

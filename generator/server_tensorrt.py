@@ -38,6 +38,9 @@ def cuda(server: Version) -> int:
 
 
 def image(server: Version) -> str:
-    """The official container of the same release that has trtexec; empty where there is none."""
+    """The official container of the same release, which has trtexec; empty where there is none.
+
+    The same release is what the server's own documents advise (server, docs/user_guide/custom_operations.md, "TensorRT").
+    """
     name = release(server)
     return _IMAGE.format(name) if name >= FIRST else ""

@@ -30,5 +30,13 @@ def _pytorch() -> Path | None:
     return Path(spec.origin).parent.parent if spec and spec.origin else None
 
 
+def _openvino() -> Path | None:
+    """The environment that `target: openvino` converts in, where it has been made."""
+    from generator.environment import Environment
+
+    made = Environment("openvino")
+    return next(made.folder.glob("lib/python3*/site-packages"), None) if made.made else None
+
+
 #: Backend -> where its framework is, None where it is not.
-_FRAMEWORKS = {"pytorch": _pytorch}
+_FRAMEWORKS = {"openvino": _openvino, "pytorch": _pytorch}

@@ -67,7 +67,8 @@ def samples(pipeline: Pipeline, part: Part) -> list[Sample]:
     if any(dim < 0 for tensor in part.inputs for dim in tensor.shape) and pipeline.spec.preprocess:
         return []  # what a step before it makes of the picture is not known before it has run
     size = pipeline.batch_size(part.role)
-    sizes = wanted.batch_sizes or tuple(dict.fromkeys((1, max(1, size))))
+    own_axis = pipeline.batched and not size  # the batch is an axis like any other: the file holds one row
+    sizes = (1,) if own_axis else wanted.batch_sizes or tuple(dict.fromkeys((1, max(1, size))))
     rows = len(wanted.images) if pipeline.spec.preprocess else 1
     return [
         Sample(f"sample{row}_batch{batch}", batch, {tensor.name: f"{tensor.name}.{row}" for tensor in part.inputs})
@@ -87,17 +88,16 @@ def configure(pipeline: Pipeline, part: Part, draft: Draft) -> None:
         for tensor in part.inputs:
             row = entry.inputs[tensor.name]
             row.data_type = config_dtype(tensor.dtype)
-            row.dims.extend(_dims(tensor, wanted, pipeline))
+            row.dims.extend(_dims(tensor, wanted, pipeline, pipeline.batch_size(part.role)))
             row.input_data_file = sample.files[tensor.name]
         draft.note("model_warmup", Origin("spec", ("serving", "warmup")))
 
 
-def _dims(tensor: Tensor, wanted: Warmup, pipeline: Pipeline) -> list[int]:
-    """Fixed dims: a free one is as long as the sample's. An unbatched model's first axis is among them."""
-    if pipeline.spec.preprocess:
-        return list(tensor.shape)
-    shape = _row(tensor, wanted.inputs[pipeline.network.own_name(tensor.name)])[0]
-    return [1, *shape] if tensor.batched and not pipeline.batch_size("model") else list(shape) or [1]
+def _dims(tensor: Tensor, wanted: Warmup, pipeline: Pipeline, size: int) -> list[int]:
+    """Fixed dims: a free one is as long as the sample's. Where max_batch_size `size` is 0 the first axis is among them."""
+    own = pipeline.network.own_name
+    shape = tensor.shape if pipeline.spec.preprocess else _row(tensor, wanted.inputs[own(tensor.name)])[0]
+    return [1, *shape] if tensor.batched and not size else list(shape) or [1]
 
 
 def write(pipeline: Pipeline, onnx: Path, staged: Path) -> None:

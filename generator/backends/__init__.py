@@ -88,6 +88,10 @@ class Backend(Plugin):
         """The name on the server of an input or output (`side`), the `index`-th of its model."""
         return tensor.name
 
+    def batch_size(self, wanted: int) -> int:
+        """`max_batch_size` of its model where `wanted` rows may come at once; 0 where the batch is an axis like others."""
+        return wanted
+
     def prepare(self) -> None:
         """Before the child process that converts: environments are made here. Raises ToolError."""
 
@@ -100,7 +104,7 @@ class Backend(Plugin):
         raise NotImplementedError
 
     def configure(self, config: ModelConfig) -> None:
-        """Set platform or backend, file name, optimisation and parameters."""
+        """Set platform or backend, file name, optimisation and parameters. Tensors and instances are in `config` already."""
         raise NotImplementedError
 
     def complete(self, config: ModelConfig, order: Order) -> None:

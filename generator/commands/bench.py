@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.errors import ClientError, ServerError
+from generator.errors import ClientError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,10 +132,9 @@ def _served(url: str, repository: Path, notes: Console) -> Iterator[str]:
     from generator.server import Server
 
     found = loadable.of(repository)
+    found.check(repository)
     for model, why in found.left_out.items():
         notes.print(f"left out: {model}: {why}", markup=False)
-    if found.left_out and not found.load:
-        raise ServerError(f"{repository}: nothing of it can be served here", "see above what each model needs")
     with notes.status(f"starting a server on {repository} ..."):
         server = Server(repository, **found.server_options()).start()
     with server:

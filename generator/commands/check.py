@@ -91,7 +91,12 @@ def command(
     REPOSITORY is a folder of model folders, or one model folder, which is judged among those beside it. With --tensorrt it may
     also be an ONNX file, or a spec that has been built; and there may be several.
     """
-    assumed = {"server": said["server"], "gpus": said["gpus"], "strict": said["strict_config"]}
+    from generator import machine
+
+    here = machine.look()
+    assumed = {
+        "server": said["server"], "gpus": said["gpus"], "strict": said["strict_config"], "machine": here if here.gpus else None,
+    }  # fmt: skip
     if tensorrt:
         found, count = _tensorrt(paths, said["capabilities"], said["timeout"], assumed)
     else:

@@ -63,11 +63,12 @@ def _count(number: int) -> str:
 def _plan(item: Wanted, why: str, here: Machine) -> None:
     """What would be done, as commands that a shell takes."""
     from generator import engine_trtexec, paths
+    from generator.machine import Gpu
 
-    gpu = here.gpu(item.engine.compute_capability)
-    into = item.folder.parent.parent / ".engines"
-    click.echo(f"# {item.name}: {why}; for {_for(item)}")
-    for line in engine_trtexec.commands(item, gpu.index if gpu else 0, into, paths.cache() / "timing"):
+    capability = item.engine.compute_capability
+    gpu = here.gpu(capability) or Gpu(0, "", capability or "gpu", 0)
+    click.echo(f"# {item.name}: {why}; for {_for(item)}; it is written to a folder beside the repository, and moved when whole")
+    for line in engine_trtexec.commands(item, gpu, item.folder, paths.cache() / "timing"):
         click.echo(shlex.join(line))
 
 

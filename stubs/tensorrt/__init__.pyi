@@ -113,7 +113,7 @@ class IBuilderConfig:
     def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache: ...
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool: ...
 
-class Dims(Sequence[int]):
+class Dims(tuple[int, ...]):
     """.../infer/FoundationalTypes/Dims.html"""
 
 class ITensor:
