@@ -307,7 +307,7 @@ class Pipeline:
     def target_takes(self) -> None:
         """Raise SpecError where the target cannot run the model; asked once inputs and outputs are known."""
         try:
-            target.judge(self.order(Path(), Path()))
+            self.spec.target.judge(self.order(Path(), Path()))
         except Unfit as unfit:
             raise self.error(("target", *unfit.loc), unfit.what, unfit.remedy) from None
 
