@@ -220,11 +220,12 @@ class _Judging:
                 self._say("tensorrt/type", "", found, f"{own}, as in the graph", remedy)
 
     def _strange(self) -> str:
-        """The inputs of a type that TensorRT has not, of which the parser gives no name."""
+        """Inputs and outputs of a type that TensorRT has not, of which the parser gives no name."""
         import onnx
 
-        kinds = {value.name: onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type) for value in self.model.graph.input}
-        found = [f"input {name} of {kind}" for name, kind in kinds.items() if kind not in (*_TYPES.values(), "DOUBLE")]
+        ends = [("input", value) for value in self.model.graph.input] + [("output", value) for value in self.model.graph.output]
+        kinds = [(side, value.name, onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)) for side, value in ends]
+        found = [f"{side} {name} of {kind}" for side, name, kind in kinds if kind not in (*_TYPES.values(), "DOUBLE")]
         return ", ".join(found) or "the graph"
 
     def _doubles(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import yaml
 from graphs import model
 from nms_graphs import Case
 from nms_graphs import model as nms_model
@@ -30,6 +32,7 @@ from generator.preflight_verdict import Graph, Terms, Verdict
 from generator.rules import all_rules
 
 F32 = np.float32
+ROOT = Path(__file__).resolve().parent.parent
 Judge = Callable[..., Verdict]
 
 
@@ -231,7 +234,7 @@ def test_efficient_nms_is_cut_off_and_all_around_it_compiled(judge: Judge) -> No
     assert verdict.layers > 5  # also what counts and fills up behind the plugin
 
 
-def edited(change: Callable[[onnx.NodeProto], None], *nodes: onnx.NodeProto) -> onnx.ModelProto:
+def edited(change: Callable[[onnx.NodeProto], object], *nodes: onnx.NodeProto) -> onnx.ModelProto:
     made = nms(EfficientNms())
     place = next(i for i, node in enumerate(made.graph.node) if node.op_type == "EfficientNMS_TRT")
     change(made.graph.node[place])
@@ -456,3 +459,55 @@ def test_a_check_without_the_option_loads_nothing_of_it(tmp_path: Path) -> None:
 def test_every_rule_is_found_by_a_test_here() -> None:
     tested = {rule for _, rules, _ in REFUSED.values() for rule in rules} | {"tensorrt/crash", "tensorrt/file", "tensorrt/plugin"}
     assert {rule.id for rule in all_rules() if rule.id.startswith("tensorrt/")} - tested == {"tensorrt/compile"}
+
+
+# --- the project's own models ---
+
+SPECS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("ensembles/*.yaml"), *ROOT.glob("examples/**/*.yaml")])
+QUICK = ("ensembles/efficientnet_lite0.yaml", "ensembles/yolov4_tiny.yaml")
+#: Checkpoints that are not in git: what makes them, and what it makes.
+MADE = {
+    "examples/surgery.yaml": ("surgery_model.py", "surgery.onnx"), "converted": ("converted/make_models.py", "converted/models"),
+}  # fmt: skip
+#: What TensorRT cannot take as it is, and why.
+UNFIT = {
+    "examples/super_resolution.yaml": "Resize: .*its scales come from outside",
+    "examples/converted/iris_sklearn.yaml": "of domain ai.onnx.ml.*keep this model on onnxruntime|output label of STRING",
+}
+
+
+@pytest.mark.parametrize("spec", [pytest.param(one, marks=() if one in QUICK else pytest.mark.full) for one in SPECS])
+def test_every_model_of_the_project_passes(spec: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    script, made = MADE.get(Path(spec).parent.name if "converted" in spec else spec, ("", ""))
+    if made and not (ROOT / "examples" / made).exists():
+        subprocess.run([sys.executable, str(ROOT / "examples" / script)], check=True)
+    assert run(["build", str(ROOT / spec), "-o", str(tmp_path)]) == 0
+    capfd.readouterr()
+    assert run(["check", "--tensorrt", str(tmp_path), "--format", "json"]) == int(spec in UNFIT)
+    out, err = capfd.readouterr()
+    found = [one for one in json.loads(out)["findings"] if one["level"] == "error"]
+    assert bool(found) == (spec in UNFIT)
+    assert all(re.search(UNFIT[spec], f"{one['found']} {one['remedy']}") for one in found)
+    assert found or "; compiled for 8.9 in" in err
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["fp16", "bf16"])
+@pytest.mark.parametrize("spec", QUICK)
+def test_what_stands_before_nms_compiles_in_half_precision(
+    spec: str, kind: str, by: preflight_run.Parser, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = yaml.safe_load((ROOT / spec).read_text())
+    for key in ("preprocess", "postprocess", "verify"):
+        said.pop(key, None)
+    said["checkpoint"] = {
+        name: str(ROOT / "ensembles" / one) if "../" in str(one) else one for name, one in said["checkpoint"].items()
+    }
+    path = tmp_path / "half.yaml"
+    path.write_text(yaml.safe_dump({**said, "name": "half", "precision": {"kind": kind}, "target": {"kind": "tensorrt"}}))
+    assert run(["build", str(path), "-o", str(tmp_path / "repository")]) == 0
+    capfd.readouterr()
+    assert run(["check", "--tensorrt", str(path)]) == 0
+    assert "; compiled for 8.9 in" in capfd.readouterr().err
+    weights = graph.load(tmp_path / "repository" / "half" / "1" / "model.onnx").graph.initializer
+    assert {10: "fp16", 16: "bf16"}[max(one.data_type for one in weights if len(one.dims) == 4)] == kind
