@@ -138,7 +138,8 @@ class _Judging:
 
     def _unbuildable(self, capability: str, messages: list[str]) -> bool:
         """One problem; where its nodes are known they are cut off, and the rest is compiled without them."""
-        names = [name for name in preflight_notes.mentioned(messages, self.nodes) if name not in self.ends][:1]
+        left = {name: node for name, node in self.nodes.items() if name not in self.ends}
+        names = (preflight_notes.mentioned(messages, left) or preflight_notes.of_operators(messages, left))[:1]
         reason = " / ".join(messages)
         if not names:
             self._say("tensorrt/compile", "", preflight_notes.short(reason), f"a graph that compiles for {capability}",
