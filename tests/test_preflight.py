@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -138,6 +139,13 @@ def test_what_is_refused_does_not_hide_the_rest(judge: Judge) -> None:
     assert [(one.operator, one.nodes) for one in verdict.refused] == [("Det", ["det_1"])]
 
 
+def test_what_only_the_builder_refuses_does_not_hide_the_rest_either(judge: Judge) -> None:
+    made = model("float[b, 9000] x => float[b, 5000] y, int64[b, 5000] i", "t = Relu(x) y, i = TopK(t, k)", k=np.array([5000]))
+    verdict = judge(made)
+    assert [(one.operator, one.nodes) for one in verdict.refused] == [("TopK", ["topk_1"])]
+    assert list(verdict.compiled) == ["8.9"]
+
+
 def test_nodes_of_one_operator_refused_for_one_reason_are_one_finding(judge: Judge) -> None:
     verdict = judge(model("float[b, 4, 4] x => float[b] y", "s = Det(x) t = Det(x) y = Add(s, t)"))
     assert [rule for rule, _ in verdict.problems] == ["tensorrt/operator"]
@@ -192,8 +200,13 @@ def test_a_graph_that_takes_too_long_is_a_finding_and_its_process_ends(judge: Ju
 
 
 def children() -> list[str]:
-    done = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True, check=False)
-    return [line for line in done.stdout.splitlines() if "preflight_child" in line]
+    """Command lines of the pre-flight's processes that are ours and live."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # it has ended
+            if f"PPid:\t{os.getpid()}\n" in status.read_text():
+                found.append(status.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return [line for line in found if "preflight_child" in line]
 
 
 def test_sizes_follow_the_batch_the_config_and_the_request_for_an_engine(judge: Judge, tmp_path: Path) -> None:
@@ -255,6 +268,10 @@ def boxes_for_scores(node: onnx.NodeProto) -> None:
     node.input[0] = node.input[1]
 
 
+def boxes_twice(node: onnx.NodeProto) -> None:
+    node.input[0] = "twice"
+
+
 def coded_otherwise(node: onnx.NodeProto) -> None:
     next(one for one in node.attribute if one.name == "box_coding").i = 2
 
@@ -268,6 +285,10 @@ def coded_otherwise(node: onnx.NodeProto) -> None:
         (
             edited(scores_of_half, helper.make_node("Cast", ["logistic"], ["half"], to=10)),
             "half FLOAT16[free, 50, 3] beside boxes FLOAT[free, 50, 4]", "one type",
+        ),
+        (
+            edited(boxes_twice, helper.make_node("Concat", ["boxes", "boxes"], ["twice"], axis=1)),
+            "twice FLOAT[free, 100, 4] beside", "as many boxes as rows of scores",
         ),
         (edited(lambda node: node.input.pop()), "1 inputs", "boxes and scores"),
     ],
