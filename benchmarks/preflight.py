@@ -25,6 +25,7 @@ from typing import Any
 import click
 import onnx
 import yaml
+from preflight_quantised import quantised
 
 from generator import graph, plugin, preflight, preflight_run
 from generator.errors import TritonRepoError
@@ -170,6 +171,9 @@ def page(found: Mapping[str, Any]) -> str:
         '"Not judged" is what this build lacks and TensorRT has: NonMaxSuppression is parsed and not built, NonZero and RoiAlign'
         " are cut off; what stands before them compiles. [The pre-flight](preflight.md) says how.", "",
         "## Public architectures", "", *_table(listed), "",
+        "## Quantised by ONNX Runtime", "",
+        "TensorRT takes pairs of QuantizeLinear and DequantizeLinear (QDQ), symmetric, and none of ONNX's integer operators.",
+        "", *_table(found["quantised"]), "",
         "## Models of this project", "", *_table(models), "",
         "## Operators that are refused", "",
         'ONNX\'s own test of each operator, inputs after the first as constants. "With the passes" says whether it compiles once'
@@ -228,13 +232,14 @@ def _cell(value: object) -> str:
 def main(*, store: Path, models: Path | None, make: bool, again: bool, docs: Path) -> None:
     """Judge what is not judged yet, and write the page."""
     terms, kept = Terms(preflight_run.parser(), (CAPABILITY,), 600), docs / "tensorrt_operators.json"
-    found: dict[str, Any] = {"version": "", "architectures": {}, "models": {}, "operators": {}}
+    found: dict[str, Any] = {"version": "", "architectures": {}, "quantised": {}, "models": {}, "operators": {}}
     if kept.exists() and not again:
-        found = json.loads(kept.read_text(encoding="utf-8"))
+        found.update(json.loads(kept.read_text(encoding="utf-8")))
     found["version"] = preflight_run.ask(terms.by, preflight_run.Task(""), 120).found["version"]
     with tempfile.TemporaryDirectory(prefix="preflight-") as scratch:
         folder = Path(scratch)
         todo = [("models", name, path, 8) for name, path in (own(models) if models else ())]
+        todo += [("quantised", name, path, 8) for name, path in quantised(store, folder)]
         todo += [("operators", name, path, 0) for name, path in operators(folder)]
         listed = (("architectures", entry["variant"], path, 8) for entry, path in architectures(store, make))
         for group, name, path, most in (item for items in (todo, listed) for item in items):
