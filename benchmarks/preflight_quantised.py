@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 TEXTS, PICTURES = "bert_2_layers", "resnet18"
 
 
+#: Of the static quantiser: the form, and whether biases are quantised too.
+_FORMS = (("QOperator", True), ("QDQ", True), ("QDQ", False))
+
+
 def quantised(store: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """Name and file of each; of what lies in the folder of graphs."""
     from onnxruntime import quantization as q
@@ -23,13 +27,14 @@ def quantised(store: Path, folder: Path) -> Iterator[tuple[str, Path]]:
         path = folder / "dynamic.onnx"
         q.quantize_dynamic(_bare(texts), path)
         yield "bert, 8 bits (onnxruntime, quantize_dynamic)", path
-    for form in (q.QuantFormat.QOperator, q.QuantFormat.QDQ) if pictures.exists() else ():
-        path = folder / f"{form.name}.onnx"
+    for form, bias in _FORMS if pictures.exists() else ():
+        path = folder / f"{form}{bias}.onnx"
         q.quantize_static(
-            _bare(pictures), path, _samples(pictures), quant_format=form, per_channel=True, activation_type=q.QuantType.QInt8,
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+            _bare(pictures), path, _samples(pictures), quant_format=q.QuantFormat[form], per_channel=True,
+            activation_type=q.QuantType.QInt8,
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": bias},
         )  # fmt: skip
-        yield f"resnet18, 8 bits (onnxruntime, quantize_static, {form.name})", path
+        yield f"resnet18, 8 bits (onnxruntime, quantize_static, {form}{'' if bias else ', biases in FLOAT'})", path
 
 
 def _bare(path: Path) -> onnx.ModelProto:

@@ -26,7 +26,7 @@ _UNPARSED = ("NonZero", "RoiAlign", "DeformConv")
 #: What it parses and does not build.
 _UNBUILT = ("NonMaxSuppression",)
 #: How often something more is cut off before the rest stays unjudged.
-_ROUNDS = 12
+_ROUNDS = 32
 #: TensorRT's names of types -> ONNX's.
 _TYPES = {
     "FLOAT": "FLOAT", "HALF": "FLOAT16", "BF16": "BFLOAT16", "INT8": "INT8", "INT32": "INT32", "INT64": "INT64", "BOOL": "BOOL",
@@ -200,6 +200,8 @@ class _Judging:
         if node is not None and operator in _UNPARSED and self.terms.by.rtx:
             self._unjudged(node, "TensorRT for RTX lacks it, TensorRT has it")
             return
+        for name in names:
+            reason = reason.replace(f"{name}: ", "")  # one reason, however many nodes
         said, remedy = preflight_notes.short(reason), tensorrt_remedies.find(operator, reason)
         for one in self.found.refused:
             if (one.operator, one.reason) == (operator, said):

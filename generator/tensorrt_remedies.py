@@ -49,7 +49,17 @@ _SEQUENCES = (
     "SplitToSequence", "ConcatFromSequence",
 )  # fmt: skip
 _TEXTS = ("StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch", "TfIdfVectorizer", "LabelEncoder")
-_INTEGER = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
+_INTEGER = (
+    "ConvInteger",
+    "MatMulInteger",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QLinearAdd",
+    "QLinearMul",
+    "QLinearGlobalAveragePool",
+    "QGemm",
+)
 _TABULAR = (
     "TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble", "LinearClassifier", "LinearRegressor", "SVMClassifier",
     "SVMRegressor", "Scaler", "Normalizer", "Imputer", "OneHotEncoder", "ArrayFeatureExtractor", "ZipMap", "Binarizer",
@@ -120,7 +130,11 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy(("MelWeightMatrix",), "", "it is a constant: pass `fold_constants`, or export the matrix as a weight"),
     Remedy(("LpPool",), "", "p is 1 or 2, with one pad on both sides: AveragePool of powers does the same"),
     Remedy(
-        ("QuantizeLinear", "DequantizeLinear"), "UINT8|zero_point",
+        ("DequantizeLinear",), "type Int32",
+        "a bias in INT32: leave biases in FLOAT (ONNX Runtime's quantiser: extra_options QuantizeBias: False)",
+    ),
+    Remedy(
+        ("QuantizeLinear", "DequantizeLinear"), "UINT8|zero.point",
         "TensorRT quantises to INT8 around 0: quantise symmetrically, zero points 0 and scales as constants",
     ),
     Remedy(("Det",), "", "write the determinant of small matrices out in Mul and Sub"),
