@@ -332,6 +332,19 @@ def test_what_the_yaml_says_wrong_is_answered_with_its_line(
     assert not (tmp_path / "repo").exists()
 
 
+def test_an_editor_knows_the_short_forms() -> None:
+    """The JSON Schema takes what the loader takes."""
+    import jsonschema
+    import yaml
+
+    from generator.spec import json_schema
+
+    short = "target: {kind: tensorrt, workspace: 2 GiB, compute_capabilities: [8.9, '12.0'], ranges: {x: {1: [1, 2], y: 5}},"
+    short += " profiles: [{batch: 1}], plugin_libraries: [a.so, {server: /x.so}], values: {s: [[1], [2], [3]]}}"
+    said = {"name": "tiny", "checkpoint": {"kind": "onnx", "file": "tiny.onnx"}, **yaml.safe_load(short)}
+    jsonschema.validate(json.loads(json.dumps(said)), json_schema())
+
+
 def test_types_that_tensorrt_does_not_have_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     double = TensorProto.DOUBLE
     made = model([helper.make_node("Abs", ["x"], ["y"])], {"x": (double, ("batch", 4))}, {"y": (double, ("batch", 4))})
