@@ -70,7 +70,8 @@ def _plan(item: Wanted, why: str, here: Machine) -> None:
 
     capability = item.engine.compute_capability
     gpu = here.gpu(capability) or Gpu(0, "", capability or "gpu", 0)
-    click.echo(f"# {item.name}: {why}; for {_for(item)}; it is written to a folder beside the repository, and moved when whole")
+    absent = "; there is no such GPU here" if here.gpus and not here.gpu(capability) else ""
+    click.echo(f"# {item.name}: {why}; for {_for(item)}{absent}")
     for line in engine_trtexec.commands(item, gpu, item.folder, paths.cache() / "timing"):
         click.echo(shlex.join(line))
 
