@@ -88,6 +88,10 @@ def _other_gpu(_: Path, host: GpuHost) -> None:
     host.gpu("0, NVIDIA A10, 8.6, 23034, 560.35.05")
 
 
+def _other_model(_: Path, host: GpuHost) -> None:
+    host.gpu("0, NVIDIA GeForce RTX 4090, 8.9, 24564, 560.35.05")
+
+
 def _plugin(path: str) -> Callable[[Path, GpuHost], None]:
     def ask(version: Path, _: GpuHost) -> None:
         file = version / "engine.json"
@@ -115,6 +119,7 @@ ROWS: list[tuple[str, Callable[[Path, GpuHost], None], tuple[str, str]]] = [
     ("the request is none", _unreadable_request, ("warning", "engine/request")),
     ("no plan, no request", _nothing_there, ("error", "engine/file")),
     ("another GPU is here", _other_gpu, ("error", "engine/gpu")),
+    ("another model of GPU is here", _other_model, ("warning", "engine/gpu_model")),
     ("a plugin library is missing", _plugin("libmine.so"), ("error", "engine/plugins")),
     ("one elsewhere is missing", _plugin("/nowhere/libmine.so"), ("error", "engine/plugins")),
 ]

@@ -310,6 +310,14 @@ def test_sources_that_were_changed_are_refused(repository: Path, gpu_host: GpuHo
     assert gpu_host.runs == []
 
 
+def test_a_plugin_library_that_is_not_here(tmp_path: Path, gpu_host: GpuHost, capfd: pytest.CaptureFixture[str]) -> None:
+    spec = write_spec(tmp_path / "spec", target="{kind: tensorrt, plugin_libraries: [{server: /nowhere/libmine.so}]}")
+    assert run(["build", str(spec), "-o", str(tmp_path / "repository")]) == 0
+    assert run(["engines", str(tmp_path / "repository")]) == 1
+    assert "times/1/model.plan: no plugin library /nowhere/libmine.so on this machine" in capfd.readouterr().err
+    assert gpu_host.runs == []
+
+
 def test_a_plan_that_the_server_would_refuse_is_not_put_there(
     repository: Path, gpu_host: GpuHost, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
