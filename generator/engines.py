@@ -39,8 +39,9 @@ class Wanted:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names of what is built, in the version folder: the plan, the one without weights, the provenance last."""
-        return tuple(filter(None, (self.engine.filename, self.stripped, f"{self.engine.filename}.json")))
+        """The names of what is built, in the version folder: the plan without weights, the plan; behind each its provenance."""
+        plans = filter(None, (self.stripped, self.engine.filename))
+        return tuple(name for plan in plans for name in (plan, f"{plan}.json"))
 
     @property
     def stripped(self) -> str | None:

@@ -496,6 +496,27 @@ def test_no_tensorrt_says_both_ways_to_get_it(tmp_path: Path) -> None:
         engine_child.build(tmp_path, asked, asked.engines[0], tmp_path, tensorrt=TensorRT("no_such_tensorrt"))
 
 
+def test_tensorrt_itself_builds_for_the_gpu_at_hand_or_says_that_there_is_none(
+    tmp_path: Path, rtx: TensorRT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("there is a GPU")
+    monkeypatch.setenv("TENSORRT_LACKS", "IBuilderConfig.set_compute_capability")
+    asked = request(tmp_path, conv(), profiles=(IMAGE,))
+    with pytest.raises(ToolError, match=r"there is no NVIDIA driver here \(libcuda\.so\.1\); build where there is an NVIDIA GPU"):
+        engine_child.build(tmp_path, asked, asked.engines[0], tmp_path, tensorrt=replace(rtx, library="tests.tensorrt_elsewhere"))
+
+
+def test_every_network_is_strongly_typed_where_there_is_no_word_for_it(
+    tmp_path: Path, rtx: TensorRT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENSORRT_LACKS", "NetworkDefinitionCreationFlag.STRONGLY_TYPED")
+    asked = request(tmp_path, conv(), profiles=(IMAGE,))
+    other = replace(rtx, library="tests.tensorrt_elsewhere")
+    facts = engine_child.build(tmp_path, asked, asked.engines[0], tmp_path, tensorrt=other)
+    assert facts["built by"] == "tests.tensorrt_elsewhere 1.7.1.116"
+
+
 def test_a_builder_that_dies_is_named_with_its_phase(tmp_path: Path, rtx: TensorRT) -> None:
     asked = request(tmp_path, conv(), profiles=(IMAGE,))
 
