@@ -285,7 +285,8 @@ def test_what_trtexec_says_is_passed_on_and_nothing_is_left(
     assert "the driver 470.10 is too old for CUDA 12, which needs 525 or newer" in capfd.readouterr().err
 
 
-def test_ctrl_c_stops_the_container_and_leaves_nothing(repository: Path, gpu_host: GpuHost) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_the_container_and_leaves_nothing(how: signal.Signals, repository: Path, gpu_host: GpuHost) -> None:
     gpu_host.behaves("hangs")
     code = "import sys; from generator.cli import run; sys.exit(run(sys.argv[1:]))"
     process = subprocess.Popen(
@@ -294,7 +295,7 @@ def test_ctrl_c_stops_the_container_and_leaves_nothing(repository: Path, gpu_hos
     deadline = time.monotonic() + 60
     while not (gpu_host.folder / "hangs").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)  # not to the container's client: it must be told
+    os.kill(process.pid, how)  # not to the container's client: it must be told
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert json.loads((gpu_host.folder / "calls").read_text().splitlines()[-1])[0] == "kill"
