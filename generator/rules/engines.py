@@ -145,11 +145,12 @@ def tensorrt_version(model: Model, world: World) -> Iterator[Problem]:
     """A plan was built by the TensorRT of the server, or by one that it may take plans from."""
     from generator import provenance, server_tensorrt
 
-    wanted = server_tensorrt.tensorrt(world.server)
+    server = world.server or world.servers.get(model.name, ())
+    wanted = server_tensorrt.tensorrt(server)
     known = {path: found for _, _, path, found in _known(model)}
     for version, name, field, path in _plans(model) if wanted else ():
         if found := known.get(path):
-            for misfit in provenance.misfits(found, None, wanted, server_tensorrt.release(world.server)):
+            for misfit in provenance.misfits(found, None, wanted, server_tensorrt.release(server)):
                 yield _problem(version, name, misfit, f"TensorRT {wanted}")
             continue
         built = _header(path)
@@ -213,6 +214,18 @@ def gpu(model: Model, world: World) -> Iterator[Problem]:
             yield _problem(version, misfits[0][0], misfits[0][1], f"a plan for {world.machine.gpus[0]}")
 
 
+@rule("engine/gpu_model", level="warning", source=_PORTABLE)
+def gpu_model(model: Model, world: World) -> Iterator[Problem]:
+    """Where GPUs are here: a plan was built on one of them, or for all of its compute capability."""
+    here = {gpu.name for gpu in world.machine.gpus} if world.machine else set()
+    for version, name, _, found in _known(model) if here else ():
+        alike = found.compute_capability in (world.machine.capabilities if world.machine else ())
+        if alike and found.gpu not in here and found.options.hardware_compatibility == "none":
+            what = f"{version}/{name}: built on {found.gpu}; here is {', '.join(sorted(here))}"
+            remedy = f"{_BUILD} --force here, or `hardware_compatibility: same_compute_capability` in the target"
+            yield Problem("", what, "a plan built on this model of GPU: on another it may be slow, or fail", remedy)
+
+
 @rule("engine/plugins", source=_BACKEND)
 def plugins(model: Model, world: World) -> Iterator[Problem]:
     """Plugin libraries that an engine needs are where the request says."""
@@ -223,7 +236,7 @@ def plugins(model: Model, world: World) -> Iterator[Problem]:
             elsewhere = Path(library.path).is_absolute() and (world.machine is None or Path(library.path).is_file())
             if not (here or elsewhere):
                 expected = "the plugin library, which the server must load before the plan"
-                yield Problem("", f"no {library.path}", expected, "copy it there, or correct `plugins:` of the target")
+                yield Problem("", f"no {library.path}", expected, "copy it there, or correct `plugin_libraries:` of the target")
 
 
 def _gpu(found: Provenance, machine: Machine) -> list[Misfit]:
