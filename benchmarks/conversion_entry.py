@@ -57,7 +57,7 @@ def _said(stderr: str, folder: Path) -> str:
 
 def _parity(spec: Path, folder: Path) -> dict[str, Any]:
     """torch against the final graph in ONNX Runtime at both batch sizes."""
-    ((_, read),) = load_all([spec])
+    ((_, read, _),) = load_all([spec])
     assert isinstance(read, Spec)
     checkpoint = read.checkpoint
     assert isinstance(checkpoint, TorchFrontend)

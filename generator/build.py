@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from generator import carry, disk, learning, lock, plan_check, repository, run, versions
+from generator import carry, disk, engine_carry, learning, lock, plan_check, repository, run, versions
 from generator.findings import Finding
 from generator.folder import FolderModel
 from generator.load import load_all
@@ -42,8 +42,8 @@ class Planned:
 def resolved(specs: Sequence[Path]) -> list[Pipeline | FolderModel]:
     """What the specs say, with everything derived. Raises SpecError."""
     return [
-        learning.known(Pipeline(path, spec)) if isinstance(spec, Spec) else FolderModel(path, spec)
-        for path, spec in load_all(specs)
+        learning.known(Pipeline(path, spec, variant=variant)) if isinstance(spec, Spec) else FolderModel(path, spec)
+        for path, spec, variant in load_all(specs)
     ]
 
 
@@ -55,14 +55,15 @@ def plan(specs: Sequence[Path], output: Path, progress: Progress | None = None) 
     """
     entries = lock.read(output)
     pipelines = resolved(specs)
+    for each in pipelines:
+        if isinstance(each, Pipeline):
+            each.target_fits()
     if progress is not None:
         pipelines = [learning.learn(each, progress) if isinstance(each, Pipeline) else each for each in pipelines]
     planned = []
     pipelines, waiting = _parted(pipelines)
     warnings = plan_check.judge(pipelines, output)
     for pipeline in pipelines:
-        if isinstance(pipeline, Pipeline):
-            pipeline.target_fits()
         entry = entries.get(pipeline.spec.name)
         item = _planned(pipeline, entry, output)
         if not item.fresh:
@@ -112,6 +113,9 @@ def build(planned: Sequence[Planned], output: Path, progress: Progress) -> list[
         for item in stale:
             old = entries.get(item.pipeline.spec.name)
             entry = _stage(item, results[item.pipeline.spec.name], staged, progress)
+            if isinstance(item.pipeline, Pipeline):
+                kept = engine_carry.carried(output, staged, entry.models, item.pipeline.spec.serving.server)
+                entry.files = dict(sorted({**entry.files, **kept}.items()))
             if old is not None:
                 entry = _carried(item, old, entry, output, staged)
             retired += [name for name in (old.models if old else []) if name not in entry.models]

@@ -50,8 +50,11 @@ class Comparison:
         self.problems += other.problems
 
 
-def tensors(expected: Arrays, found: Arrays, absolute: float, relative: float) -> Comparison:
-    """Every expected tensor: present, same shape, numbers within `absolute + relative * |expected|`, all else equal."""
+def tensors(expected: Arrays, found: Arrays, absolute: float, relative: float, of_largest: float = 0.0) -> Comparison:
+    """Every expected tensor: present, same shape, numbers within `absolute + relative * |expected|`, all else equal.
+
+    `of_largest` times the largest finite |expected| of a tensor is added to `absolute`.
+    """
     result = Comparison()
     for name, a in expected.items():
         if name not in found:
@@ -59,7 +62,8 @@ def tensors(expected: Arrays, found: Arrays, absolute: float, relative: float) -
         elif (b := found[name]).shape != a.shape:
             result.problems.append(f"{name} has shape {list(b.shape)}, expected {list(a.shape)}")
         elif np.issubdtype(a.dtype, np.floating):
-            result.add(_floats(name, a.astype(np.float64), b.astype(np.float64), absolute, relative))
+            size = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
+            result.add(_floats(name, a.astype(np.float64), b.astype(np.float64), absolute + of_largest * size, relative))
         else:
             result.add(_equal(name, a, b))
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import config_merge, config_serving, model_config, warmup
@@ -25,22 +26,25 @@ def part_config(pipeline: Pipeline, part: Part) -> Draft:
     """A step's config."""
     draft, spec = _tensors(pipeline, part), pipeline.spec
     config = draft.config
-    config_serving.instances(draft, spec.serving, part.role, spec.target.device if part.template is None else "cpu")
+    own = part.backend or spec.target
+    config_serving.instances(draft, spec.serving, part.role, "cpu" if part.template else own.runs_on)
     if part.template is None:
-        spec.target.configure(config)
+        own.configure(config)
         origin = said(spec, "target")
     else:
         config.backend = "python"
         config.default_model_filename = "model.py"
         origin = Origin("spec", (part.role,))
-    for path in ("platform", "backend", "default_model_filename", "optimization", "parameters"):
+    for path in ("platform", "backend", "default_model_filename", "cc_model_filenames", "optimization", "parameters"):
         draft.note(path, origin)
     for key, value in part.parameters.items():
         config.parameters[key].string_value = value
+    if part is pipeline.network:
+        spec.target.complete(config, pipeline.order(Path(), Path()))
     config_serving.batching(draft, spec.serving)
     warmup.configure(pipeline, part, draft)
     if part is pipeline.served:
-        config_serving.answers(draft, spec.serving)
+        config_serving.answers(draft, spec.serving, part)
     config_merge.merge(pipeline, part, draft)
     return draft
 
@@ -61,7 +65,7 @@ def ensemble_config(pipeline: Pipeline) -> Draft:
         draft.note(f"parameters[{key}]", Origin("spec", ("nms", key)))
     draft.note("platform", Origin("spec", ("preprocess",)))
     draft.note("ensemble_scheduling", MODEL)
-    config_serving.answers(draft, pipeline.spec.serving)
+    config_serving.answers(draft, pipeline.spec.serving, pipeline.served)
     config_merge.merge(pipeline, pipeline.served, draft)
     return draft
 
@@ -73,7 +77,9 @@ def _tensors(pipeline: Pipeline, part: Part) -> Draft:
     draft.note("max_batch_size", said(pipeline.spec.serving, "max_batch_size", ("serving",)))
     config_serving.versions(draft, pipeline.spec.serving)
     for name, tensors in (("input", part.inputs), ("output", part.outputs)):
-        draft.note(name, MODEL if part.role == "model" else Origin("spec", (part.role,) if part.template else ("preprocess",)))
+        draft.note(
+            name, MODEL if part.role in ("model", "head") else Origin("spec", (part.role,) if part.template else ("preprocess",))
+        )
         for tensor in tensors:
             dims = tensor.dims(size)
             added = getattr(draft.config, name).add(name=tensor.name, data_type=config_dtype(tensor.dtype), dims=dims)

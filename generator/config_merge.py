@@ -14,7 +14,7 @@ from generator.config_reading import Mistake, close, listing
 from generator.descriptors import entry, field_of, is_map, is_message, message_of
 from generator.draft import Draft, Loc, Origin
 from generator.errors import SpecError
-from generator.load import line_of
+from generator.load import place
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
@@ -35,7 +35,7 @@ def merge(pipeline: Pipeline, part: Part, draft: Draft) -> None:
     mistakes = list(_contradictions(pipeline, part, draft, said, loc))
     if mistakes:
         raise SpecError("\n".join(
-            f"{pipeline.path}:{line_of(pipeline.path, m.loc)}: {'.'.join(map(str, m.loc))}: {m.text}" for m in mistakes
+            f"{place(pipeline.path, m.loc, pipeline.variant)}: {m.text}" for m in mistakes
         ))  # fmt: skip
     top = _Place("", loc)
     for name, value in said.items():

@@ -9,6 +9,7 @@ from generator.draft import DEFAULT, Draft, Loc, Origin
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from generator.parts import Part
     from generator.plugin import Model
     from generator.serving import InstanceGroup, Serving
 
@@ -70,15 +71,16 @@ def instances(draft: Draft, serving: Serving, role: str, device: str) -> None:
         draft.note(f"instance_group[0].{name}", Origin("spec", (*loc, role, name)))
 
 
-def answers(draft: Draft, serving: Serving) -> None:
+def answers(draft: Draft, serving: Serving, part: Part) -> None:
     """What holds for the model that clients call: the response cache, and labels of its outputs."""
     if serving.response_cache:
         draft.config.response_cache.enable = True
         draft.note("response_cache", Origin("spec", ("serving", "response_cache")))
     for index, output in enumerate(draft.config.output):
-        if output.name in serving.labels:
-            output.label_filename = labels_file(output.name)
-            draft.note(f"output[{index}].label_filename", Origin("spec", ("serving", "labels", output.name)))
+        name = part.own_name(output.name)
+        if name in serving.labels:
+            output.label_filename = labels_file(name)
+            draft.note(f"output[{index}].label_filename", Origin("spec", ("serving", "labels", name)))
 
 
 def labels_file(output: str) -> str:

@@ -21,26 +21,24 @@ SERVE = ("tritonserver", "--model-repository=/models", "--disable-auto-complete-
 
 def serve_command(repository: Path) -> list[str]:
     """What the container runs: the server, with a response cache where a model asks for one."""
-    return [*SERVE, *([response_cache.OPTION] if response_cache.wanted(repository) else [])]
+    from generator import gpu_serving
+
+    cache = [response_cache.OPTION] if response_cache.wanted(repository) else []
+    return [*SERVE, *cache, *gpu_serving.of(repository).server_options()]
 
 
 def run_command(repository: Path, image: str, host: str, ports: tuple[int, int, int], shm_mib: int) -> list[str]:
-    """`docker run` that serves `repository`, read-only; `ports` are those of this machine for HTTP, gRPC and metrics."""
+    """`docker run` that serves `repository`, read-only, with GPUs and plugin libraries where its models need them.
+
+    `ports` are those of this machine for HTTP, gRPC and metrics.
+    """
+    from generator import gpu_serving
+
     published = [f"--publish={host}:{outer}:{inner}" for outer, inner in zip(ports, (8000, 8001, 8002), strict=True)]
     mount = f"--volume={repository.resolve()}:/models:ro"
     said = [f"--env={name}={value}" for name, value in openvino_precision.variables(repository).items()]
-    return [
-        "docker",
-        "run",
-        "--rm",
-        "--init",
-        *published,
-        *said,
-        f"--shm-size={shm_mib}m",
-        mount,
-        image,
-        *serve_command(repository),
-    ]
+    options = [*published, *said, f"--shm-size={shm_mib}m", mount, *gpu_serving.of(repository).docker_options()]
+    return ["docker", "run", "--rm", "--init", *options, image, *serve_command(repository)]
 
 
 def docker_problem() -> tuple[str, str] | None:

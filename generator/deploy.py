@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from generator import container, openvino_precision, paths, shm
+from generator import container, gpu_serving, openvino_precision, paths, shm
 from generator.errors import RepositoryError, ToolError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _IMAGE = re.compile(r"[a-z0-9][\w.:/@-]*\Z")
 
 @dataclass(frozen=True)
 class Options:
-    """What the user may choose. `gpus` is a count, or "all", or empty for none; `ports` are for HTTP, gRPC and metrics."""
+    """What the user may choose. `gpus` is a count, "all", or empty: as the models need; `ports` are for HTTP, gRPC, metrics."""
 
     image: str = container.BASE_IMAGE
     tag: str = container.IMAGE
@@ -38,7 +38,7 @@ def render(repository: Path, target: Path, options: Options) -> dict[str, str]:
         if not _IMAGE.match(image):
             raise ToolError(f"{image!r} is not the name of an image", "write it as name:tag or host/name:tag")
     models = shm.configs(repository)
-    shares = shm.needs(models)
+    shares, needs = shm.needs(models), gpu_serving.of(repository)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.templates() / "deploy"),
         undefined=jinja2.StrictUndefined,
@@ -49,7 +49,8 @@ def render(repository: Path, target: Path, options: Options) -> dict[str, str]:
         "marker": MARKER,
         "image": options.image,
         "tag": options.tag,
-        "gpus": options.gpus,
+        "gpus": options.gpus or ("all" if needs.gpu else ""),
+        "needs": needs,
         "ports": options.ports,
         "serve": container.serve_command(repository),
         "variables": openvino_precision.variables(repository),

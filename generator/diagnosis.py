@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from generator import host, install, server
+from generator import host, install, machine, server
 from generator.environment import Environment
 from generator.errors import TritonRepoError
 
@@ -43,7 +43,11 @@ def examine() -> list[Finding]:
         _shared_memory(),
         _perf_analyzer(),
         _openvino(),
-        _package("TensorRT", "tensorrt", "pip install tensorrt (needs the vendor's package index and a GPU)"),
+        _package(
+            "TensorRT",
+            "tensorrt",
+            "pip install tensorrt (needs the vendor's package index and a GPU), or docker for `engines --with container`",
+        ),
         _package("TensorRT-RTX", "tensorrt_rtx_bindings", "pip install tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs"),
         _gpu(),
         _docker(),
@@ -100,8 +104,7 @@ def _backends() -> Finding:
     except TritonRepoError as error:
         return Finding("backends", ok=False, found=error.message, remedy=error.remedy, required=True)
     names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    standins = {name for name in names if name != "python" and (folder / name / "model.py").is_file()}
-    shown = [f"{name} (stand-in)" if name in standins else name for name in names]
+    shown = [f"{name} (stand-in)" if (folder / name / "model.py").is_file() else name for name in names]
     missing = sorted({"python", "onnxruntime"} - set(names))
     remedy = f"{', '.join(missing)} missing in {folder}; take a server that has it, or run `make server`" if missing else ""
     return Finding("backends", not missing, ", ".join(shown) or "none", remedy, required=True)
@@ -153,10 +156,16 @@ def _package(what: str, module: str, remedy: str) -> Finding:
 
 
 def _gpu() -> Finding:
-    command = ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap,driver_version", "--format=csv,noheader"]
-    lines = _output(command).splitlines()
-    remedy = "" if lines else "only for GPU serving: install the NVIDIA driver; everything else runs on the CPU"
-    return Finding("GPU", bool(lines), "; ".join(line.strip() for line in lines) or "none (nvidia-smi names none)", remedy)
+    here = machine.look()
+    if not here.gpus:
+        remedy = f"only for GPU serving and TensorRT engines: {here.remedy}; everything else runs on the CPU"
+        return Finding("GPU", ok=False, found=here.why, remedy=remedy)
+    told = "; ".join(f"{gpu}, {gpu.memory:,} MiB" for gpu in here.gpus)
+    fine = [major for major in machine.OLDEST_DRIVER if machine.too_old(here.driver, major) is None]
+    cuda = f"runs CUDA {max(fine)} and older" if fine else "runs no CUDA that TensorRT 10 knows"
+    return Finding(
+        "GPU", ok=bool(fine), found=f"{told}; driver {here.driver}, {cuda}", remedy="" if fine else "update the driver"
+    )
 
 
 def _docker() -> Finding:

@@ -52,6 +52,24 @@ def export(frontend: TorchFrontend, opset: int, path: Path) -> dict[str, str]:
     Raises ExportError naming operator and line where all refuse, where the module does not take or give what the spec says, and
     where an axis is not as free as the spec says.
     """
+    work, facts = prepared(frontend, opset)
+    refused: list[Refusal] = []
+    for name in _names(frontend.exporter, work.flat.inner):
+        try:
+            with _apart(path) as made:
+                how = _attempt(name, work, made, careful=frontend.exporter == "auto")
+        except Exception as error:
+            refused.append(Refusal(name, error))
+        else:
+            return {"exporter": how + _before(refused), **_frozen(work), **facts}
+    raise _cannot(work, refused)
+
+
+def prepared(frontend: TorchFrontend, opset: int) -> tuple[Work, dict[str, str]]:
+    """The module after its passes with its answers at every size that is tried, and what the passes did.
+
+    Raises ExportError where it does not take or give what the spec says.
+    """
     module = frontend.module()
     facts: dict[str, str] = {}
     work = _work(frontend, module, opset)
@@ -61,16 +79,7 @@ def export(frontend: TorchFrontend, opset: int, path: Path) -> dict[str, str]:
 
         module, facts = apply(frontend.module_passes, module, frontend.flat, work.feeds[0])
         work = _work(frontend, module, opset)
-    refused: list[Refusal] = []
-    for name in _names(frontend.exporter, module):
-        try:
-            with _apart(path) as made:
-                how = _attempt(name, work, made, careful=frontend.exporter == "auto")
-        except Exception as error:
-            refused.append(Refusal(name, error))
-        else:
-            return {"exporter": how + _before(refused), **_frozen(work), **facts}
-    raise _cannot(work, refused)
+    return work, facts
 
 
 def _names(exporter: str, module: torch.nn.Module) -> list[str]:

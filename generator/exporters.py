@@ -118,25 +118,29 @@ def _dim(name: str, axis: Axis) -> Any:
 
 
 def script(work: Work, path: Path) -> str:
-    """`torch.jit.script`, which keeps `if` and loops.
+    """`torch.jit.script`, which keeps `if` and loops."""
+    return _torchscript(work, path, *scripted(work))
 
-    Of a module that cannot be scripted as a whole, the parts that hold such; the rest is traced.
+
+def scripted(work: Work) -> tuple[torch.nn.Module, str]:
+    """The module with everything scripted that decides by values, and how.
+
+    Of a module that cannot be scripted as a whole, those are the parts that hold such; the rest is still to be traced.
     """
     import torch
 
     inner = work.flat.inner
     if isinstance(inner, torch.jit.ScriptModule):
-        return _torchscript(work, path, inner, "script")
+        return inner, "script"
     try:
-        scripted = torch.jit.script(inner)
+        return torch.jit.script(inner), "script"
     except Exception:
         if not (parts := _holders(work)):
             raise
         whole = copy.deepcopy(inner)
         for name in parts:
             whole.set_submodule(name, torch.jit.script(whole.get_submodule(name)))
-        return _torchscript(work, path, whole, f"script of {', '.join(parts)}, the rest traced")
-    return _torchscript(work, path, scripted, "script")
+        return whole, f"script of {', '.join(parts)}, the rest traced"
 
 
 def _holders(work: Work) -> list[str]:

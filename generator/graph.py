@@ -15,10 +15,14 @@ from generator import weight_files
 from generator import weights as outer
 from generator.errors import CheckpointError, SurgeryError
 from generator.file_kind import unreadable
-from generator.tensors import BATCH, Tensor, from_onnx_dtype
+from generator.tensors import BATCH, Tensor, from_onnx_dtype, onnx_dtype
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+
+#: What onnxruntime 1.19, that of the 24.10 container, reads.
+_IR_VERSION = 10
 
 
 def load(path: Path, weights: bool = True) -> ModelProto:
@@ -48,6 +52,23 @@ def save(model: ModelProto, path: Path, limit: int = outer.LIMIT) -> None:
         weight_files.write(model, path)
     else:
         onnx.save(outer.loaded(model), path)
+
+
+def empty(inputs: Sequence[Tensor], opset: int) -> ModelProto:
+    """A graph with these inputs and nothing else yet; a free axis is named after its tensor."""
+    values = [
+        onnx.helper.make_tensor_value_info(
+            tensor.name,
+            onnx_dtype(tensor.dtype),
+            [
+                *(["batch"] if tensor.batched else []),
+                *(d if d >= 0 else f"{tensor.name}_{i}" for i, d in enumerate(tensor.shape)),
+            ],
+        )
+        for tensor in inputs
+    ]
+    graph = onnx.helper.make_graph([], "graph", values, [])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=_IR_VERSION)
 
 
 def settled(path: Path, limit: int = outer.LIMIT) -> ModelProto:
@@ -141,7 +162,14 @@ def session(path: Path, optimise: bool = True, threads: int = 0) -> Any:
     options = _options(optimise, threads)
     if _has_outer(path):
         options.add_session_config_entry(*_MAPPED)
-    return _session(str(path), options, str(path))
+    try:
+        return _session(str(path), options, str(path))
+    except SurgeryError as error:
+        from generator import plugin_nodes
+
+        if plugin_nodes.DOMAIN in error.message:  # a node that TensorRT alone has
+            return plugin_nodes.Session(path)
+        raise
 
 
 def _has_outer(path: Path) -> bool:

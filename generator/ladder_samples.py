@@ -15,7 +15,7 @@ from generator import bare_samples, compare, feeds, run, sampling, step_code
 from generator.compare import Comparison
 from generator.errors import VerifyError
 from generator.pipeline import Pipeline
-from generator.tensors import Tensor
+from generator.tensors import Tensor, numpy_dtype
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -89,6 +89,15 @@ def lifted(tensors: tuple[Tensor, ...], arrays: Arrays) -> Arrays:
     """Scalars as they are served."""
     single = {tensor.name for tensor in tensors if tensor.shape == (1,) and not tensor.batched}
     return {name: values.reshape(1) if name in single else values for name, values in arrays.items()}
+
+
+def typed(tensors: tuple[Tensor, ...], arrays: Arrays) -> Arrays:
+    """Numbers in the floating-point types that a graph in another precision takes."""
+    kinds = {tensor.name: np.dtype(numpy_dtype(tensor.dtype)) for tensor in tensors}
+    return {
+        name: values.astype(kinds[name]) if name in kinds and kinds[name].kind == values.dtype.kind == "f" else values
+        for name, values in arrays.items()
+    }
 
 
 def kinds(tensors: tuple[Tensor, ...]) -> list[tuple[object, ...]]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from generator import variants
 from generator.errors import SpecError
 from generator.folder_spec import FolderSpec
 from generator.plugin import Choice, family
-from generator.spec import Spec
+from generator.spec import Spec, Variant
 
 Loc = tuple[int | str, ...]
 
@@ -66,25 +67,36 @@ def load_any(path: Path) -> Spec | FolderSpec:
     return _read(path, root, FolderSpec) if _pair(root, "folder") else _read(path, root, Spec)
 
 
+class Loaded(NamedTuple):
+    """A spec, the file it stands in, and which of its variants it is ("" for the spec itself)."""
+
+    path: Path
+    spec: Spec | FolderSpec
+    variant: str = ""
+
+
 _Said = TypeVar("_Said", Spec, FolderSpec)
 
 
-def _read(path: Path, root: yaml.MappingNode, kind: type[_Said]) -> _Said:
+def _read(path: Path, root: yaml.MappingNode, kind: type[_Said], variant: str = "") -> _Said:
+    said = _construct(path, root)
     try:
-        return kind.model_validate(_construct(path, root), context={"base": path.resolve().parent})
+        whole = variants.merged(said, variant) if variant else said
+        return kind.model_validate(whole, context={"base": path.resolve().parent})
     except ValidationError as error:
         details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] == "missing")  # a typo explains it
-        lines = [_message(path, root, detail, kind) for detail in details]
+        places = [variants.place(said, variant, detail["loc"]) if variant else detail["loc"] for detail in details]
+        lines = [_message(path, (root, place), detail, kind) for place, detail in zip(places, details, strict=True)]
         raise SpecError("\n".join(dict.fromkeys(lines))) from None
 
 
-def load_all(paths: Sequence[Path]) -> list[tuple[Path, Spec | FolderSpec]]:
-    """Read several specs. Raises SpecError where two of them would write a model of one name."""
-    loaded = [(path, load_any(path)) for path in paths]
+def load_all(paths: Sequence[Path]) -> list[Loaded]:
+    """Read several specs, each followed by its variants. Raises SpecError where two would write a model of one name."""
+    loaded = [one for path in paths for one in _with_variants(path)]
     owner: dict[str, Path] = {}
-    for path, spec in loaded:
-        ensemble = isinstance(spec, Spec) and spec.preprocess
-        for name in [spec.name, *(f"{spec.name}_{part}" for part in ("preprocess", "model", "postprocess") if ensemble)]:
+    for path, spec, _ in loaded:
+        steps = spec.steps if isinstance(spec, Spec) else ()
+        for name in [spec.name, *(f"{spec.name}_{step}" for step in steps)]:
             if name in owner:
                 raise SpecError(
                     f"{path}:{line_of(path, ('name',))}: name: the model {name!r} is already made by {owner[name]}", "rename one"
@@ -93,9 +105,24 @@ def load_all(paths: Sequence[Path]) -> list[tuple[Path, Spec | FolderSpec]]:
     return loaded
 
 
-def line_of(path: Path, loc: Loc) -> int:
-    """The line on which the value at `loc` stands, 1-based."""
-    return _line(_compose(path), loc)
+def _with_variants(path: Path) -> list[Loaded]:
+    spec = load_any(path)
+    root, names = _compose(path), spec.variants if isinstance(spec, Spec) else ()
+    return [Loaded(path, spec), *(Loaded(path, _read(path, root, Spec, name), name) for name in names)]
+
+
+def line_of(path: Path, loc: Loc, variant: str = "") -> int:
+    """The line on which the value at `loc` of the spec, or of one of its variants, stands, 1-based."""
+    return _line(_compose(path), _placed(path, loc, variant))
+
+
+def place(path: Path, loc: Loc, variant: str) -> str:
+    """`file.yaml:LINE: where` of the value at `loc` of the spec, or of one of its variants."""
+    return f"{path}:{line_of(path, loc, variant)}: {'.'.join(map(str, _placed(path, loc, variant)))}"
+
+
+def _placed(path: Path, loc: Loc, variant: str) -> Loc:
+    return variants.place(_construct(path, _compose(path)), variant, loc) if variant else loc
 
 
 def _compose(path: Path) -> yaml.MappingNode:
@@ -195,8 +222,9 @@ def _is_text(key: yaml.Node) -> bool:
     return key.tag.rpartition(":")[2] in ("str", "merge", "value")
 
 
-def _message(path: Path, root: yaml.Node, detail: ErrorDetails, top: type[BaseModel]) -> str:
-    loc = _without_tags(root, detail["loc"], detail["type"])
+def _message(path: Path, at: tuple[yaml.Node, Loc], detail: ErrorDetails, top: type[BaseModel]) -> str:
+    root, place = at
+    loc = _without_tags(root, place, detail["type"])
     where = f"{path}:{_line(root, loc)}: {'.'.join(str(step) for step in loc) or 'spec'}"
     what = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
@@ -258,7 +286,8 @@ def _known_keys(loc: Loc, top: type[BaseModel]) -> list[str]:
 
 def _kinds(loc: Loc) -> list[str]:
     """The choices of the family that a top-level key holds."""
-    field = Spec.model_fields[str(loc[0])]
+    inside = loc[0] == variants.KEY
+    field = (Variant if inside else Spec).model_fields[str(loc[2 if inside else 0])]
     return list(family(_package(field.metadata, field.annotation)))
 
 

@@ -18,6 +18,20 @@ DTYPES = ("FP32", "FP16", "UINT8")
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """How UINT8 [batch, height, width, 3] becomes a model's own picture: (x * scale - mean) / std, then laid out as `layout`.
+
+    Of a model that takes UINT8 levels only the layout changes.
+    """
+
+    layout: Literal["NCHW", "NHWC"]
+    dtype: str
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Picture:
     """An input [batch, 3, height, width] (NCHW) or [batch, height, width, 3] (NHWC)."""
 
@@ -39,6 +53,10 @@ class Picture:
     def planes(self) -> Tensor:
         """The input as heads think of it, channels first."""
         return Tensor(self.tensor.name, self.tensor.dtype, (3, *self.size), self.tensor.batched)
+
+    def normalised(self, preprocess: Preprocess) -> Normalisation:
+        """How a preprocess's pixels become this input."""
+        return Normalisation(self.layout, self.tensor.dtype, preprocess.scale, preprocess.mean, preprocess.std)
 
     def given(self, preprocess: Preprocess, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """UINT8 [batch, height, width, 3] -> what the checkpoint itself takes, as training gave it."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from generator import recognise, sized
+from generator import module_target, recognise, sized
+from generator.backends import Order, Unfit
 from generator.bounds import Bounds
 from generator.detection import Candidates
 from generator.errors import SpecError, SurgeryError
 from generator.frontends import Interface
 from generator.heads import Head
-from generator.load import line_of
+from generator.load import place
+from generator.parts import Edge, Part
 from generator.passes import Known
 from generator.picture import DTYPES, Picture, read
 from generator.postprocessing import label_names
@@ -22,29 +24,7 @@ from generator.scalars import lifted
 from generator.spec import Spec
 from generator.tensors import Tensor
 
-
-@dataclass(frozen=True)
-class Part:
-    """One model folder: what it takes and gives, and what the server runs in it."""
-
-    name: str
-    role: str  # preprocess, model, postprocess, ensemble
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    template: str | None = None  # a folder in templates/models; None: the model itself
-    parameters: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Edge:
-    """A tensor on its way through the ensemble: `source` and `target` are part names, or None at the ensemble's own border."""
-
-    source: str | None
-    target: str | None
-    produced: Tensor
-    consumed: Tensor
-    #: The name the ensemble knows it by.
-    key: str
+__all__ = ["Edge", "Learned", "Part", "Pipeline"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +43,8 @@ class Pipeline:
     spec: Spec
     #: Of a checkpoint that does not say its inputs and outputs before it is exported: the export, once it is there.
     learned: Learned | None = None
+    #: Which of the file's `variants:` it is; "" for the spec itself.
+    variant: str = ""
 
     @functools.cached_property
     def stated(self) -> Interface | None:
@@ -181,8 +163,11 @@ class Pipeline:
 
     @functools.cached_property
     def model(self) -> Part:
-        """The model itself, as it is served."""
-        inputs, outputs = self.spec.precision.tensors(self.fp32.inputs, self.fp32.outputs)
+        """The model itself, as its final graph is: head and NMS in it."""
+        try:
+            inputs, outputs = self.spec.precision.tensors(self.fp32.inputs, self.fp32.outputs)
+        except SurgeryError as error:
+            raise self.error(("precision",), error.message, error.remedy) from None
         return replace(self.fp32, inputs=inputs, outputs=outputs)
 
     @functools.cached_property
@@ -197,11 +182,17 @@ class Pipeline:
         return Part(self.spec.model_name, "model", inputs, outputs)
 
     @functools.cached_property
+    def network(self) -> Part:
+        """What the target itself runs: the model, or in front of its head and NMS the checkpoint's own module."""
+        found = module_target.network(self) if self.spec.target.runs_module else self.model
+        return found.called(self.spec.target)
+
+    @functools.cached_property
     def parts(self) -> tuple[Part, ...]:
         """The model folders in the order of the data, without the ensemble."""
         pre, post = self.spec.preprocess, self.spec.postprocess
         if pre is None or post is None:
-            return (self.model,)
+            return (self.network,)
         height, width = self._canvas()
         name = self.spec.name
         self._labels_fit()
@@ -214,7 +205,8 @@ class Pipeline:
                 f"{name}_preprocess", "preprocess", (ENCODED,), pre.outputs(height, width), pre.template,
                 pre.parameters(height, width),
             ),
-            self.model,
+            self.network,
+            *(module_target.head(self) if self.spec.target.runs_module else ()),
             Part(
                 f"{name}_postprocess", "postprocess", taken, post.outputs(self.model.outputs), post.template, post.parameters(),
             ),
@@ -225,7 +217,7 @@ class Pipeline:
         """What clients call: the ensemble, or the bare model."""
         self.labels_fit()
         if self.spec.preprocess is None:
-            return self.model
+            return self.network
         own, said = (self.spec.nms.inputs(), self.spec.nms.values()) if self.spec.nms else ((), {})
         parameters = {name: repr(value) for name, value in said.items()}
         return Part(self.spec.name, "ensemble", (*self.parts[0].inputs, *own), self.parts[-1].outputs, parameters=parameters)
@@ -239,23 +231,25 @@ class Pipeline:
         edges: list[Edge] = []
         for part in self.parts:
             for wanted in part.inputs:
-                if wanted.name not in produced:
+                name = part.own_name(wanted.name)
+                if name not in produced:
                     raise self.error(
                         ("postprocess",), f"{part.name} takes {wanted}, which no step before it gives", "change the postprocess"
                     )
-                source, tensor, key = produced[wanted.name]
+                source, tensor, key = produced[name]
                 if not wanted.accepts(tensor):
                     raise self.error((part.role,), f"{part.name} takes {wanted}, {source} gives {tensor}", "change one of them")
                 edges.append(Edge(source, part.name, tensor, wanted, key))
             last = part is self.parts[-1]
-            produced.update({t.name: (part.name, t, t.name if last else f"{part.role}_{t.name}") for t in part.outputs})
+            given = [(part.own_name(tensor.name), tensor) for tensor in part.outputs]
+            produced.update({name: (part.name, t, name if last else f"{part.role}_{name}") for name, t in given})
         edges.extend(Edge(self.parts[-1].name, None, t, t, t.name) for t in self.served.outputs)
         return tuple(edges)
 
     @property
     def bounds(self) -> Bounds:
         """How far what is served may be from what was trained."""
-        return self.spec.precision.bounds or self.spec.verify.bounds
+        return self.spec.precision.allowed() or self.spec.verify.bounds
 
     @property
     def max_batch_size(self) -> int:
@@ -265,7 +259,7 @@ class Pipeline:
     @property
     def batched(self) -> bool:
         """Is the first axis of everything that the model takes and gives a batch?"""
-        return all(tensor.batched for tensor in (*self.model.inputs, *self.model.outputs))
+        return all(tensor.batched for part in (self.model, self.network) for tensor in (*part.inputs, *part.outputs))
 
     def batch_size(self, role: str) -> int:
         """The `max_batch_size` of one model: what `config:` says of it, else `serving:` and the target; 0 where it has none."""
@@ -307,6 +301,21 @@ class Pipeline:
                 ("nms", "kind"), f"{nms.plugin} is a TensorRT plugin, which target {target.kind} does not run",
                 f"say `nms: {{kind: onnx}}`, or make the ONNX file for TensorRT alone: triton-repo onnx {self.path}",
             )  # fmt: skip
+        if target.runs_module:
+            module_target.fits(self)
+        try:
+            target.judge(self.order(Path(), Path()))
+        except Unfit as unfit:
+            raise self.error(("target", *unfit.loc), unfit.what, unfit.remedy) from None
+
+    def order(self, graph: Path, made: Path) -> Order:
+        """What the target is to make its model from."""
+        spec, model = self.spec, self.network.plain()
+        batcher = spec.serving.dynamic_batching
+        return Order(
+            graph, model.inputs, model.outputs, self.batch_size("model"), batcher.preferred_batch_sizes if batcher else (),
+            spec.checkpoint, spec.precision.kind, made, self.picture.normalised(spec.preprocess) if spec.preprocess else None,
+        )  # fmt: skip
 
     def labels_fit(self) -> None:
         """Judge `serving.labels` of a bare model. Raises SpecError for an unknown output, and for another count of classes."""
@@ -324,4 +333,4 @@ class Pipeline:
 
     def error(self, loc: tuple[int | str, ...], what: str, remedy: str) -> SpecError:
         """A mistake at `loc` of the YAML, with its line."""
-        return SpecError(f"{self.path}:{line_of(self.path, loc)}: {'.'.join(map(str, loc))}: {what}", remedy)
+        return SpecError(f"{place(self.path, loc, self.variant)}: {what}", remedy)

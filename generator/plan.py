@@ -62,12 +62,13 @@ _PRECISION = (
     ("onnx", "onnx-ir", "onnxruntime", "numpy"),
     ("precision.py", "graph.py", "weights.py", "weight_files.py", "sampling.py", "ladder_samples.py", "precisions/__init__.py"),
 )
-_TARGET = (("onnx",), ("target.py", "worker.py", "environment.py", "backends/__init__.py"))
+_TARGET = (("onnx",), ("target.py", "worker.py", "environment.py", "parts.py", "module_target.py", "backends/__init__.py"))
 _REPOSITORY = (
     ("tritonclient", "protobuf", "jinja2"),
     (
         "config.py", "config_block.py", "config_reading.py", "config_merge.py", "config_serving.py", "descriptors.py", "draft.py",
-        "serving.py", "warmup.py", "step_code.py", "repository.py", "pipeline.py", "pbtxt.py", "tensors.py",
+        "serving.py", "warmup.py", "step_code.py", "repository.py", "pipeline.py", "parts.py", "module_target.py", "pbtxt.py",
+        "tensors.py",
     ),
 )  # fmt: skip
 #: A folder spec is only written.
@@ -117,15 +118,17 @@ def steps(pipeline: Pipeline) -> tuple[Step, ...]:
     made_of += _converted(pipeline, made_of[-1])
     labels = spec.postprocess.labels if spec.postprocess else None
     warmed = spec.serving.warmup.files() if spec.serving.warmup else []
+    plugins = (spec.target, spec.postprocess, *(part.backend for part in pipeline.parts))
     written = Step(name, "repository", {
         made_of[-1].name: made_of[-1].key,
         **_said("postprocess", spec.postprocess and spec.postprocess.model_dump(mode="json", exclude={"labels"})),
         **_said("serving", spec.serving.model_dump(mode="json"), [*spec.serving.labels.values(), *warmed]),
         **{f"file {path.name}": file_digest(path) for path in (*spec.serving.labels.values(), *warmed)},
         **_said("config", spec.config.model_dump(mode="json", exclude_unset=True)),
-        **_said("target", spec.target.model_dump(mode="json")),
+        **_said("target", spec.target.model_dump(mode="json"), spec.target.files()),
+        **{f"file {path.name}": file_digest(path) for path in spec.target.files()},
         "labels": file_digest(labels) if labels else "none",
-        "sources": _sources(_REPOSITORY[1], [p for p in (spec.target, spec.postprocess) if p]),
+        "sources": _sources(_REPOSITORY[1], [p for p in plugins if p]),
         "templates": _tree(part.template for part in pipeline.parts),
         **_versions(_REPOSITORY[0]),
     })  # fmt: skip
@@ -140,7 +143,7 @@ def _held(pipeline: Pipeline, cut: Step) -> list[Step]:
     pictures = spec.verify.images
     return [Step(spec.name, "precision", {
         "surgery": cut.key,
-        **_said("precision", spec.precision.model_dump(mode="json")),
+        **_said("precision", spec.precision.model_dump(mode="json", exclude={"bounds"})),
         **_said("verify", spec.verify.model_dump(mode="json", include={"images", "samples"}), pictures),
         **{f"file {path.name}": file_digest(path) for path in pictures},
         "sources": _sources(_PRECISION[1], [spec.precision]),
@@ -156,7 +159,8 @@ def _converted(pipeline: Pipeline, before: Step) -> list[Step]:
     batcher = spec.serving.dynamic_batching
     return [Step(spec.name, "target", {
         before.name: before.key,
-        **_said("target", spec.target.model_dump(mode="json")),
+        **_said("target", spec.target.model_dump(mode="json"), spec.target.files()),
+        **{f"file {path.name}": file_digest(path) for path in spec.target.files()},
         **_said("batch", [pipeline.batch_size("model"), *(batcher.preferred_batch_sizes if batcher else ())]),
         "sources": _sources(_TARGET[1], [spec.target]),
         **_versions(dict.fromkeys((*_TARGET[0], *spec.target.libraries))),

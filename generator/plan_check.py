@@ -96,8 +96,8 @@ def _files(pipeline: Pipeline, part: Part, version: str) -> dict[str, Path | Non
     files: dict[str, Path | None] = {"config.pbtxt": None, "README.md": None}
     if part.template:
         files[f"{version}/model.py"] = paths.templates() / "models" / part.template / "model.py"
-    elif part is pipeline.model:
-        files[f"{version}/{pipeline.spec.target.filename}"] = None
+    elif part is not pipeline.served or pipeline.spec.preprocess is None:
+        files |= {f"{version}/{name}": None for name in (part.backend or pipeline.spec.target).names()}
     for sample in warmup.samples(pipeline, part):
         files |= {f"warmup/{name}": None for name in sample.files.values()}
     if part is pipeline.served:
@@ -109,7 +109,7 @@ def _files(pipeline: Pipeline, part: Part, version: str) -> dict[str, Path | Non
 
 def _signature(part: Part) -> Callable[[int], Signature | None]:
     """The final graph's, which surgery will hold the result against."""
-    known = Signature(part.inputs, part.outputs) if part.role == "model" else None
+    known = Signature(part.inputs, part.outputs) if part.role in ("model", "head") else None
     return lambda _: known
 
 
@@ -122,9 +122,11 @@ def _beside_it(draft: Draft, field: str) -> Loc:
 def _where(spec: Pipeline | FolderModel, draft: Draft) -> Callable[[str], str]:
     """The line of the YAML that decided a field; that of the checkpoint where the model did."""
 
+    variant = spec.variant if isinstance(spec, Pipeline) else ""
+
     def where(field: str) -> str:
         origin = draft.origin(field)
         loc = (origin.loc if origin else ()) or _beside_it(draft, field)
-        return f"{spec.path}:{line_of(spec.path, loc or ('checkpoint',))}"
+        return f"{spec.path}:{line_of(spec.path, loc or ('checkpoint',), variant)}"
 
     return where

@@ -50,10 +50,11 @@ def _is_choice(value: object) -> bool:
 
 
 def source_of(plugin: Plugin) -> list[Path]:
-    """The files whose text decides what `plugin` does: its own, those of its parents, and those it names in `sources`."""
+    """The files whose text decides what `plugin` does: its own, those of its parents and of its parts, and its `sources`."""
     classes = [cls for cls in type(plugin).__mro__ if issubclass(cls, Plugin) and cls is not Plugin]
     own = [Path(importlib.import_module(cls.__module__).__file__ or "") for cls in classes]
-    return list(dict.fromkeys([*own, *(own[0].parent / name for name in plugin.sources)]))
+    parts = [path for _, value in plugin if isinstance(value, Plugin) for path in source_of(value)]
+    return list(dict.fromkeys([*own, *(own[0].parent / name for name in plugin.sources), *parts]))
 
 
 class Choice:

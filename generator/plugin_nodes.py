@@ -6,6 +6,7 @@ The graph is cut at the node; ONNX Runtime runs what is before and after it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,24 @@ def run(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
     outputs = [o.name for o in model.graph.output]
     known.update(_piece(model, known, [name for name in outputs if name not in known]))
     return {name: known[name] for name in outputs}
+
+
+class Session:
+    """Such a graph, asked as an onnxruntime.InferenceSession is."""
+
+    def __init__(self, path: Path) -> None:
+        import onnx
+
+        self._model = onnx.load(path)
+
+    def get_outputs(self) -> Sequence[onnx.ValueInfoProto]:
+        """What it gives, each with a `name`."""
+        return self._model.graph.output
+
+    def run(self, names: Sequence[str], feeds: Arrays) -> list[NDArray[Any]]:
+        """The outputs of these names."""
+        found = run(self._model, feeds)
+        return [found[name] for name in names]
 
 
 def _piece(model: onnx.ModelProto, known: Arrays, wanted: Sequence[str]) -> Arrays:

@@ -31,7 +31,7 @@ def judge(pipeline: Pipeline) -> list[Finding]:
         Finding(
             "warning", "preprocess/unlike_training", f"{pipeline.spec.name}_preprocess", "", line(_said(pre)), line(told),
             "say so under `preprocess:`, unless it was trained otherwise",
-            f"{pipeline.path}:{line_of(pipeline.path, ('preprocess',))}",
+            f"{pipeline.path}:{line_of(pipeline.path, ('preprocess',), pipeline.variant)}",
         )
     ]  # fmt: skip
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,7 @@ def _part(pipeline: Pipeline, part: Part, order: Order, folder: Path) -> None:
     version = folder / str(pipeline.spec.serving.version)
     version.mkdir(parents=True)
     if part.template is None:
-        pipeline.spec.target.artefact(order, version)
-        spec = pipeline.spec
-        what = f"The trained model ({spec.checkpoint.kind}), {spec.precision.kind}, on {spec.target.kind}."
+        what = _artefact(pipeline, part, order, version)
     else:
         shutil.copyfile(paths.templates() / "models" / part.template / "model.py", version / "model.py")
         what = f"The {part.role} step of the ensemble `{pipeline.spec.name}` (python backend)."
@@ -135,7 +134,20 @@ def _part(pipeline: Pipeline, part: Part, order: Order, folder: Path) -> None:
         _labels(post, folder / "labels.txt")
     for output, path in pipeline.spec.serving.labels.items() if part is pipeline.served else ():
         shutil.copyfile(path, folder / labels_file(output))
-    _describe(pipeline, part, folder, what, config.part_config(pipeline, part))
+    draft = config.part_config(pipeline, part)
+    if part is pipeline.network:
+        pipeline.spec.target.seal(draft.config, order)
+    _describe(pipeline, part, folder, what, draft)
+
+
+def _artefact(pipeline: Pipeline, part: Part, order: Order, version: Path) -> str:
+    """Put the model of a part there; what it is, in words."""
+    spec = pipeline.spec
+    if part.backend is not None:
+        part.backend.artefact(replace(order, graph=order.made / target.HEAD), version)
+        return f"Head and NMS of the ensemble `{spec.name}`, behind {spec.model_name}, on {part.backend.kind}."
+    spec.target.artefact(order, version)
+    return f"The trained model ({spec.checkpoint.kind}), {spec.precision.kind}, on {spec.target.kind}."
 
 
 def _labels(post: Postprocess, path: Path) -> None:
@@ -201,6 +213,28 @@ def publish(staged: Path, repository: Path, names: Sequence[str], retired: Seque
         text = staged / lock.NAME
         text.write_text(lock.text(entries), encoding="utf-8")
         text.replace(repository / lock.NAME)
+
+
+def add(repository: Path, model: str, files: Mapping[str, Path]) -> None:
+    """Put what was made after the build (engines) into its place, and into the lock; an interrupt waits.
+
+    `files` are by their path in the repository, and lie on its file system.
+    """
+    with _uninterrupted():
+        entries = lock.read(repository)
+        for name, staged in files.items():
+            staged.replace(repository / name)
+        entry = next((entry for entry in entries.values() if model in entry.models), None)
+        if entry is None:
+            return  # a repository of somebody else's making
+        entry.files = dict(sorted({**entry.files, **{name: file_digest(repository / name) for name in files}}.items()))
+        _write_lock(repository, entries)
+
+
+def _write_lock(repository: Path, entries: dict[str, lock.Entry]) -> None:
+    scratch = repository / f".{lock.NAME}-{os.getpid()}"
+    scratch.write_text(lock.text(entries), encoding="utf-8")
+    scratch.replace(repository / lock.NAME)
 
 
 def _replace(new: Path, old: Path) -> None:

@@ -60,6 +60,7 @@ def child(step: str, pipeline: Pipeline, source: Path | None, output: Path) -> d
         task.write_text(json.dumps({
             "step": step, "path": str(pipeline.path), "spec": pipeline.spec.model_dump(mode="json"),
             "input": str(source) if source else None, "output": str(output), "learned": learned.to_json(pipeline.learned),
+            "variant": pipeline.variant,
         }), encoding="utf-8")  # fmt: skip
         with log.open("wb") as stream:
             code = _wait(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from generator.nms import Nms
 
 #: ONNX element types.
-UINT8, INT32, INT64 = 2, 6, 7
+FLOAT, INT32, INT64 = 1, 6, 7
 #: The end of a slice that takes everything.
 ALL = 2**62
 #: Below every score, and the threshold that leaves just these out.

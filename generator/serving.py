@@ -99,6 +99,7 @@ class Instances(Model):
 
     preprocess: Group = InstanceGroup()
     model: Group = InstanceGroup()
+    head: Group = InstanceGroup()
     postprocess: Group = InstanceGroup()
 
 

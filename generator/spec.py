@@ -58,12 +58,32 @@ class Config(Model):
     ensemble: Annotated[PartBlock, Field(description="For the ensemble, which clients call.")] = _NOTHING
     preprocess: Annotated[PartBlock, Field(description="For its first step.")] = _NOTHING
     model: Annotated[PartBlock, Field(description="For the model itself, also where it is served bare.")] = _NOTHING
+    head: Annotated[PartBlock, Field(description="For head and NMS where they are a step of their own (target pytorch).")] = (
+        _NOTHING
+    )
     postprocess: Annotated[PartBlock, Field(description="For its last step.")] = _NOTHING
 
     def said(self, role: str) -> Mapping[str, Any]:
         """What is said of one model; nothing where it has no block."""
         found: Mapping[str, Any] = getattr(self, role)
         return found
+
+
+class Variant(Model):
+    """What a variant says anew; all else is the spec's. `serving`, `config` and `verify` are merged key by key."""
+
+    target: Annotated[Annotated[Backend, Choice("generator.backends")] | None, Field(description="What serves it.")] = None
+    precision: Annotated[
+        Annotated[Precision, Choice("generator.precisions")] | None, Field(description="How its numbers are held.")
+    ] = None
+    opset: Annotated[int | None, Field(ge=17, le=21, description="ONNX opset of its graph.")] = None
+    surgery: Annotated[
+        tuple[Annotated[Pass, Choice("generator.passes")], ...] | None, Field(description="Changes of its exported graph.")
+    ] = None
+    nms: Annotated[Annotated[Nms, Choice("generator.nms")] | None, Field(description="Its NMS.")] = None
+    serving: Annotated[dict[str, Any], Field(description="Keys of `serving:` that differ.")] = Field(default_factory=dict)
+    config: Annotated[dict[str, Any], Field(description="Keys of `config:` that differ.")] = Field(default_factory=dict)
+    verify: Annotated[dict[str, Any], Field(description="Keys of `verify:` that differ.")] = Field(default_factory=dict)
 
 
 class Spec(Model):
@@ -108,6 +128,10 @@ class Spec(Model):
     serving: Serving = Serving()
     config: Annotated[Config, Field(description="Any other field of config.pbtxt, for each model.")] = Config()
     verify: Verify = Verify()
+    variants: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], Variant],
+        Field(description="The same checkpoint again for other targets or precisions, each served as NAME_VARIANT beside it."),
+    ] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Spec:
@@ -118,6 +142,10 @@ class Spec(Model):
         if self.preprocess is None and (extra := [role for role, said in self.config if said and role != "model"]):
             text = "there is no such model: without preprocess and postprocess it is served bare; say `config.model`"
             raise invalid(Mistake(("config", role), None, text) for role in extra)
+        if self.config.head and "head" not in self.steps:
+            raise invalid(
+                [Mistake(("config", "head"), None, "there is no such model: head and NMS are in the model's own graph")]
+            )
         return self
 
     @model_validator(mode="after")
@@ -127,6 +155,13 @@ class Spec(Model):
         if post is not None and not post.named and (names := self.checkpoint.labels()):
             object.__setattr__(self, "postprocess", post.model_copy(update={"names": names}))
         return self
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The ensemble's steps by role, each a model NAME_ROLE; none where the model is served bare."""
+        if self.preprocess is None:
+            return ()
+        return ("preprocess", "model", *(["head"] if self.nms and self.target.runs_module else []), "postprocess")
 
     @property
     def model_name(self) -> str:

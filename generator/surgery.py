@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.errors import SurgeryError
-from generator.graph import checked, interface, load, save
+from generator.graph import checked, empty, interface, load, save
 from generator.passes.fold_constants import FoldConstants
 from generator.passes.image_input import ImageInput
 from generator.passes.set_opset import SetOpset, opset
@@ -60,6 +60,19 @@ def operate(pipeline: Pipeline, exported: Path, final: Path) -> None:
     save(model, final, pipeline.spec.external_data_from * 2**20)
 
 
+def head_alone(pipeline: Pipeline, path: Path) -> None:
+    """Head and NMS as a graph of their own, from raw outputs on. Raises SurgeryError where it is not what the plan promised."""
+    part = next(part for part in pipeline.parts if part.role == "head")
+    thresholds = {tensor.name for tensor in pipeline.spec.nms.inputs()} if pipeline.spec.nms else set()
+    model = empty(tuple(tensor for tensor in part.inputs if tensor.name not in thresholds), _OPSET)
+    model = checked(_detector(pipeline, model, alone=True), "head and nms alone")
+    model = checked(FoldConstants().run(model), "fold_constants")
+    inputs, outputs = interface(model)
+    same("the inputs of head and NMS", inputs, part.inputs)
+    same("the outputs of head and NMS", outputs, part.outputs)
+    save(model, path)
+
+
 def recent(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     """With operators of the version that heads and NMS are made of; proven where it had to be brought there."""
     from generator.proof import Prover
@@ -80,7 +93,8 @@ def image_input(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     ).run(model)  # fmt: skip
 
 
-def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
+def _detector(pipeline: Pipeline, model: ModelProto, alone: bool = False) -> ModelProto:
+    """Head and NMS appended; `alone`, what only goes through does not go through this graph."""
     from generator.builder import Builder
 
     head, nms = pipeline.head, pipeline.spec.nms
@@ -95,7 +109,7 @@ def _detector(pipeline: Pipeline, model: ModelProto) -> ModelProto:
     for tensor in nms.inputs():
         build.input(tensor)
     nms.append(build, decoded, pipeline.candidates)
-    build.keep(tensor.name for tensor in pipeline.candidates.passed)
+    build.keep(tensor.name for tensor in pipeline.candidates.passed if not alone)
     return build.model()
 
 

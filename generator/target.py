@@ -10,16 +10,13 @@ from generator.pipeline import Pipeline
 
 #: Steps that give the final graph, the last first.
 _GRAPHS = ("precision", "surgery")
+#: Head and NMS as a graph of their own, among what the step "target" made.
+HEAD = "head.onnx"
 
 
 def order(pipeline: Pipeline, graph: Path, made: Path) -> Order:
     """For `convert` and `artefact` of the spec's target."""
-    spec, model = pipeline.spec, pipeline.model
-    batcher = spec.serving.dynamic_batching
-    return Order(
-        graph, model.inputs, model.outputs, pipeline.batch_size("model"), batcher.preferred_batch_sizes if batcher else (),
-        spec.checkpoint, spec.precision.kind, made,
-    )  # fmt: skip
+    return pipeline.order(graph, made)
 
 
 def final(results: Mapping[str, Path]) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def samples(pipeline: Pipeline, part: Part) -> list[Sample]:
     Raises SpecError, with the line, for what does not fit the model.
     """
     wanted = pipeline.spec.serving.warmup
-    if wanted is None or part.role == "ensemble":
+    if wanted is None or part.role in ("ensemble", "head"):  # what a head takes, only the step before it knows
         return []
     _fits(pipeline, wanted)
     if any(dim < 0 for tensor in part.inputs for dim in tensor.shape) and pipeline.spec.preprocess:
@@ -94,7 +95,8 @@ def configure(pipeline: Pipeline, part: Part, draft: Draft) -> None:
 
 def _dims(tensor: Tensor, wanted: Warmup, pipeline: Pipeline, size: int) -> list[int]:
     """Fixed dims: a free one is as long as the sample's. Where max_batch_size `size` is 0 the first axis is among them."""
-    shape = tensor.shape if pipeline.spec.preprocess else _row(tensor, wanted.inputs[tensor.name])[0]
+    own = pipeline.network.own_name
+    shape = tensor.shape if pipeline.spec.preprocess else _row(tensor, wanted.inputs[own(tensor.name)])[0]
     return [1, *shape] if tensor.batched and not size else list(shape) or [1]
 
 
@@ -111,20 +113,21 @@ def write(pipeline: Pipeline, onnx: Path, staged: Path) -> None:
                 if f"{tensor.name}.{number}" in names:
                     folder = staged / part.name / "warmup"
                     folder.mkdir(exist_ok=True)
-                    (folder / f"{tensor.name}.{number}").write_bytes(row[tensor.name])
+                    (folder / f"{tensor.name}.{number}").write_bytes(row[part.own_name(tensor.name)])
 
 
 def _pictures(pipeline: Pipeline, wanted: Warmup, onnx: Path, staged: Path) -> list[dict[str, bytes]]:
     """Every tensor of the ensemble for each picture, as its own steps make it."""
     import numpy as np
 
-    from generator import graph, step_code
+    from generator import graph, step_code, weight_files
 
     folder = staged / f"{pipeline.spec.name}_preprocess"
     code = step_code.load(folder / str(pipeline.spec.serving.version) / "model.py")
     settings = code.Settings.from_config(step_code.as_json(folder / "config.pbtxt"))
     image, (pixels, geometry) = pipeline.parts[0].inputs[0], pipeline.parts[0].outputs
-    session = graph.session(onnx, optimise=True)
+    with tempfile.TemporaryDirectory(prefix="oracle-", dir=weight_files.scratch()) as scratch:
+        session = graph.session(pipeline.spec.precision.oracle(onnx, Path(scratch)), optimise=True)
     rows = []
     for path in wanted.images:
         canvas, place = code.prepare(code.decode(path.read_bytes(), settings.max_pixels), settings)
@@ -139,7 +142,7 @@ def _pictures(pipeline: Pipeline, wanted: Warmup, onnx: Path, staged: Path) -> l
 
 
 def _bare(pipeline: Pipeline, wanted: Warmup) -> dict[str, bytes]:
-    return {tensor.name: _row(tensor, wanted.inputs[tensor.name])[1] for tensor in pipeline.model.inputs}
+    return {tensor.name: _row(tensor, wanted.inputs[tensor.name])[1] for tensor in pipeline.network.plain().inputs}
 
 
 def _row(tensor: Tensor, path: Path) -> tuple[tuple[int, ...], bytes]:
@@ -180,7 +183,7 @@ def _fits(pipeline: Pipeline, wanted: Warmup) -> None:
 
 
 def _misfits(pipeline: Pipeline, wanted: Warmup) -> Iterator[tuple[Loc, str, str]]:
-    names = {tensor.name: tensor for tensor in pipeline.model.inputs}
+    names = {tensor.name: tensor for tensor in pipeline.network.plain().inputs}
     if pipeline.spec.preprocess:
         if not wanted.images or wanted.inputs:
             yield ("images",), "an ensemble is warmed up with pictures", "say `images: [a.jpg]`, and no `inputs`"

@@ -153,11 +153,11 @@ def _written(file: BinaryIO, tensor: ir.TensorProtocol) -> Place:
 
 
 def _scratch_file() -> BinaryIO:
-    return (_scratch() / f"{next(_COUNT)}.data").open("xb")
+    return (scratch() / f"{next(_COUNT)}.data").open("xb")
 
 
 @functools.cache
-def _scratch() -> Path:
+def scratch() -> Path:
     """A folder of this process in the cache, on the same disk as the results of steps; gone when the process ends."""
     import atexit
 

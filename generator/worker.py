@@ -33,7 +33,7 @@ def _do(task: dict[str, Any]) -> dict[str, str]:
     from generator.spec import Spec
 
     spec = Spec.model_validate_json(json.dumps(task["spec"]))
-    pipeline = Pipeline(Path(task["path"]), spec, learned.from_json(task["learned"]))
+    pipeline = Pipeline(Path(task["path"]), spec, learned.from_json(task["learned"]), task["variant"])
     steps = {
         "export": _export, "passes": _passes, "surgery": _surgery, "precision": _precision, "target": _target, "source": _source,
     }  # fmt: skip
@@ -80,9 +80,12 @@ def _precision(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
 
 
 def _target(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
-    from generator.target import order
+    from generator import surgery, target
 
-    return pipeline.spec.target.convert(order(pipeline, Path(task["input"]), Path(task["output"]).parent))
+    made = Path(task["output"]).parent
+    if any(part.role == "head" for part in pipeline.parts):
+        surgery.head_alone(pipeline, made / target.HEAD)
+    return pipeline.spec.target.convert(target.order(pipeline, Path(task["input"]), made))
 
 
 def _source(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:

@@ -207,7 +207,10 @@ def spec(folder: Path, name: str, checkpoint: dict[str, Any]) -> Path:
     return path
 
 
-def test_build_says_which_exporter_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_says_which_exporter_and_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_REPO_CACHE", str(tmp_path / "cache"))  # an export that is remembered says nothing
     made = spec(tmp_path, "branch", said(tmp_path, "Branch", {"inputs": WHOLE}))
     assert run(["build", str(made), "-o", str(tmp_path / "repo")]) == 0
     assert "max_batch_size: 0" in (tmp_path / "repo" / "branch" / "config.pbtxt").read_text()

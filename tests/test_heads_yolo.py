@@ -330,7 +330,7 @@ def test_each_head_from_spec_to_model(tmp_path: Path, head: str, nms: str, chann
     image = numbers.normal(0, 1, (3, 3, 32, 48)).astype(np.float32)
     raw = graph.run(graph.session(tmp_path / "m.onnx"), {"images": image})
     found = graph.run(graph.session(tmp_path / "repo" / "tiny" / "1" / "model.onnx"), {"images": image})
-    ((path, read_spec),) = load_all([spec])
+    ((path, read_spec, _),) = load_all([spec])
     assert isinstance(read_spec, Spec)
     pipeline = Pipeline(path, read_spec)
     assert pipeline.head is not None

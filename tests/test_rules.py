@@ -265,7 +265,8 @@ def test_every_rule_says_what_it_looks_for_and_is_tested() -> None:
         "ensemble/decoupled",
         "ensemble/decoupled_cache",
     }
-    files = {rule.id for rule in all_rules() if rule.id.split("/")[0] in ("onnx", "openvino", "pytorch", "regret", "python")}
+    prefixes = ("onnx", "openvino", "pytorch", "regret", "python", "engine", "tensorrt")
+    files = {rule.id for rule in all_rules() if rule.id.split("/")[0] in prefixes}
     assert {rule.id for rule in all_rules()} - tested - elsewhere - files == set()
     assert all(rule.summary.endswith(".") and rule.source for rule in all_rules())
 

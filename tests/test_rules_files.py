@@ -177,12 +177,12 @@ def test_torchscript_names_and_counts(tmp_path: Path) -> None:
     assert config("image", "scale", "OUTPUT__0") == [("pytorch/file", "")]
 
 
-def test_a_plan_without_a_record_is_warned_of(tmp_path: Path) -> None:
+def test_a_plan_that_is_none_and_has_no_record(tmp_path: Path) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "1" / "model.plan").write_bytes(b"ptrt")
     (tmp_path / "m" / "config.pbtxt").write_text('platform: "tensorrt_plan" ' + IO)
     world, _ = check.read(tmp_path)
-    assert [(f.level, f.rule) for f in check.check(world)] == [("warning", "regret/plan")]
+    assert [(f.level, f.rule) for f in check.check(world)] == [("error", "engine/plan"), ("warning", "engine/provenance")]
 
 
 @pytest.mark.full

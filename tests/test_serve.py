@@ -122,9 +122,10 @@ def test_the_container_command_is_printed_and_not_run(repository: Path, monkeypa
     assert "--publish=127.0.0.1:9001:8001" in result.output
 
 
-def test_the_container_command_mounts_read_only(tmp_path: Path) -> None:
-    line = run_command(tmp_path, "image:1", "127.0.0.1", (1, 2, 3), 256)
-    assert f"--volume={tmp_path}:/models:ro" in line
+def test_the_container_command_mounts_read_only(repository: Path) -> None:
+    line = run_command(repository, "image:1", "127.0.0.1", (1, 2, 3), 256)
+    assert f"--volume={repository}:/models:ro" in line
+    assert not any(word.startswith("--gpus") for word in line)
     assert "--shm-size=256m" in line
     assert line[line.index("image:1") + 1 :] == ["tritonserver", "--model-repository=/models", "--disable-auto-complete-config"]
 

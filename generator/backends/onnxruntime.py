@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from generator.accelerators import Accelerator
 from generator.backends import Backend, Order
+from generator.plugin import Choice
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
 class OnnxRuntime(Backend):
-    """ONNX Runtime on the CPU; the same folder loads in the official container and on the local stand-in."""
+    """ONNX Runtime on the CPU, or on a GPU with an accelerator; without, the local stand-in loads the same folder."""
 
     kind: Literal["onnxruntime"] = "onnxruntime"
     filename: ClassVar[str] = "model.onnx"
@@ -26,6 +28,35 @@ class OnnxRuntime(Backend):
     graph_optimization_level: Annotated[
         Literal[-1, 1, 2] | None, Field(description="optimization.graph.level: -1 basic, 1 extended.")
     ] = None
+
+    accelerator: Annotated[
+        Annotated[Accelerator, Choice("generator.accelerators")] | None,
+        Field(description="What takes parts of the graph over on a GPU; left out, ONNX Runtime runs it on the CPU."),
+    ] = None
+
+    @property
+    def runs_on(self) -> Literal["cpu", "gpu"]:
+        """Where the accelerator does."""
+        return self.accelerator.device if self.accelerator else self.device
+
+    def judge(self, order: Order) -> None:
+        """What the accelerator cannot run."""
+        if self.accelerator:
+            self.accelerator.judge(order)
+
+    def complete(self, config: ModelConfig, order: Order) -> None:
+        """The accelerator."""
+        if self.accelerator:
+            self.accelerator.configure(config, order)
+
+    def seal(self, config: ModelConfig, order: Order) -> None:
+        """What of the accelerator depends on the graph."""
+        if self.accelerator:
+            self.accelerator.seal(config, order)
+
+    def pending(self, version_folder: Path) -> str:
+        """Where there is no device for the accelerator."""
+        return self.accelerator.pending(version_folder) if self.accelerator else ""
 
     def artefact(self, order: Order, version_folder: Path) -> None:
         """The graph, and its weights file where it has one. Copied: through a link, who edits what is served edits the cache."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _PICTURES = (".jpg", ".jpeg", ".png")
 
 
-def _concurrency(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
+def concurrency_levels(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
+    """`1,2,4` of a command line. Raises click.BadParameter."""
     try:
         levels = tuple(dict.fromkeys(int(part) for part in value.split(",")))
     except ValueError:
@@ -41,7 +42,11 @@ def _concurrency(_context: click.Context, _option: click.Parameter, value: str) 
     help="Serve this repository meanwhile; default without --url: model_repository.",
 )
 @click.option(
-    "--concurrency", default="1,2,4,8,16", show_default=True, callback=_concurrency, help="Requests in flight, a level each."
+    "--concurrency",
+    default="1,2,4,8,16",
+    show_default=True,
+    callback=concurrency_levels,
+    help="Requests in flight, a level each.",
 )
 @click.option(
     "--window", type=click.IntRange(min=100), default=1500, show_default=True, help="Milliseconds of one of three windows."
@@ -123,10 +128,15 @@ def _served(url: str, repository: Path, notes: Console) -> Iterator[str]:
     if url:
         yield url
         return
+    from generator import loadable
     from generator.server import Server
 
+    found = loadable.of(repository)
+    found.check(repository)
+    for model, why in found.left_out.items():
+        notes.print(f"left out: {model}: {why}", markup=False)
     with notes.status(f"starting a server on {repository} ..."):
-        server = Server(repository).start()
+        server = Server(repository, **found.server_options()).start()
     with server:
         yield server.grpc_url
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from generator import reports
+from generator.errors import RepositoryError
+
+if TYPE_CHECKING:
+    from generator.findings import Finding
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -44,29 +49,92 @@ def _list(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     ctx.exit()
 
 
+def _capability(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    for one in value:
+        if not re.fullmatch(r"[1-9][0-9]?\.[0-9]", one):
+            raise click.BadParameter(f"found {one!r}; expected one as NVIDIA writes it, such as 8.9")
+    return tuple(dict.fromkeys(value))
+
+
 @click.command("check")
-@click.argument("repository", type=click.Path(path_type=Path))
+@click.argument("paths", metavar="REPOSITORY...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(reports.formats()), default="text", show_default=True)
 @click.option("--server", callback=_version, help="The oldest server that must load it, such as 2.51; left out, the newest.")
 @click.option("--gpus", type=click.IntRange(min=0), help="How many GPUs the server sees; left out, not judged.")
 @click.option("--strict-config", is_flag=True, help="The server runs with --disable-auto-complete-config.")
+@click.option("--tensorrt", is_flag=True, help="Also ask NVIDIA's own parser and builder, for every ONNX file; no GPU needed.")
+@click.option(
+    "--compute-capability",
+    "capabilities",
+    multiple=True,
+    callback=_capability,
+    default=("8.9",),
+    show_default=True,
+    metavar="N.N",
+    help="With --tensorrt: compile for this GPU type; may be said several times.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="With --tensorrt: seconds for each graph.",
+)
 @click.option("--ignore", multiple=True, callback=_known, metavar="RULE", help="Leave a rule out; may be said several times.")
 @click.option("--warnings-as-errors", is_flag=True, help="Exit with 1 for a warning, too.")
 @click.option("--list-rules", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="Show every rule and exit.")
-def command(repository: Path, form: str, ignore: tuple[str, ...], warnings_as_errors: bool, **assumed: Any) -> int:
+def command(
+    paths: tuple[Path, ...], form: str, ignore: tuple[str, ...], warnings_as_errors: bool, tensorrt: bool, **said: Any
+) -> int:
     """Find everything that tritonserver would refuse in REPOSITORY, and what it accepts but users regret; no server needed.
 
-    REPOSITORY is a folder of model folders, or one model folder, which is judged among those beside it.
+    REPOSITORY is a folder of model folders, or one model folder, which is judged among those beside it. With --tensorrt it may
+    also be an ONNX file, or a spec that has been built; and there may be several.
     """
-    from generator import check
+    from generator import machine
 
-    only = ""
-    if (repository / "config.pbtxt").is_file():
-        repository, only = repository.absolute().parent, repository.absolute().name
-    world, found = check.read(repository, server=assumed["server"], gpus=assumed["gpus"], strict=assumed["strict_config"])
-    found += check.check(world)
-    found = [f for f in found if f.rule not in ignore and (not only or f.model == only)]
-    text = reports.writer(form)(found, 1 if only else len(world.models) + len(world.broken))
+    here = machine.look()
+    assumed = {
+        "server": said["server"], "gpus": said["gpus"], "strict": said["strict_config"], "machine": here if here.gpus else None,
+    }  # fmt: skip
+    if tensorrt:
+        found, count = _tensorrt(paths, said["capabilities"], said["timeout"], assumed)
+    else:
+        found, count = _plain(paths, assumed)
+    found = [f for f in found if f.rule not in ignore]
+    text = reports.writer(form)(found, count)
     if text:
         click.echo(text)
     return int(any(f.level == "error" or warnings_as_errors for f in found))
+
+
+def _plain(paths: tuple[Path, ...], assumed: dict[str, Any]) -> tuple[list[Finding], int]:
+    """Findings, and how many models were looked at."""
+    from generator import check
+
+    if len(paths) > 1 or paths[0].is_file():
+        what = f"{paths[0]} is a file" if paths[0].is_file() else f"{len(paths)} paths"
+        raise RepositoryError(
+            what, "name one model repository, or say --tensorrt, which judges several, ONNX files and specs too"
+        )
+    only, repository = "", paths[0]
+    if (repository / "config.pbtxt").is_file():
+        repository, only = repository.absolute().parent, repository.absolute().name
+    world, found = check.read(repository, **assumed)
+    found += check.check(world)
+    return [f for f in found if not only or f.model == only], 1 if only else len(world.models) + len(world.broken)
+
+
+def _tensorrt(
+    paths: tuple[Path, ...], capabilities: tuple[str, ...], seconds: float, assumed: dict[str, Any]
+) -> tuple[list[Finding], int]:
+    """Findings, and how many models were looked at; each graph's verdict goes to stderr when it is known."""
+    from generator import preflight_paths
+
+    terms = preflight_paths.terms(capabilities, seconds)
+    found: list[Finding] = []
+    count = 0
+    for path in paths:
+        more, models = preflight_paths.judge(path, terms, lambda verdict: click.echo(f"  {verdict}", err=True), **assumed)
+        found, count = found + more, count + models
+    return found, count

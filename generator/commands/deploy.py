@@ -22,7 +22,7 @@ def _gpus(_: click.Context, __: click.Parameter, value: str | None) -> str:
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("deploy"), show_default=True)
 @click.option("--image", default=BASE_IMAGE, show_default=True, help="The tritonserver image to build on.")
 @click.option("--tag", default=IMAGE, show_default=True, help="What to call the image that is built.")
-@click.option("--gpus", callback=_gpus, help="Reserve this many GPUs, or 'all'.")
+@click.option("--gpus", callback=_gpus, help="Reserve this many GPUs, or 'all'.  [default: all, where a model needs one]")
 @click.option("--http-port", type=_PORT, default=8000, show_default=True)
 @click.option("--grpc-port", type=_PORT, default=8001, show_default=True)
 @click.option("--metrics-port", type=_PORT, default=8002, show_default=True)
@@ -30,11 +30,13 @@ def command(
     *, repository: Path, output: Path, image: str, tag: str, gpus: str, http_port: int, grpc_port: int, metrics_port: int
 ) -> None:
     """Write Dockerfile, compose.yaml, requirements.txt and README.md that serve REPOSITORY (default: model_repository)."""
-    from generator import deploy
+    from generator import deploy, gpu_serving
 
     options = deploy.Options(image, tag, gpus, (http_port, grpc_port, metrics_port))
     files = deploy.render(repository, output, options)
     deploy.check_dockerfile(files["Dockerfile"], set(files))
+    if why := gpu_serving.of(repository).unlike(image):
+        click.echo(f"note: {image}: {why}: say that image with --image", err=True)
     for name, what in deploy.write(files, output).items():
         click.echo(f"  {what:9} {output / name}")
     click.echo(f"compose.yaml: {deploy.check_compose(files['compose.yaml'], output)}")

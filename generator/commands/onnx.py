@@ -13,7 +13,8 @@ from generator.errors import RepositoryError, SpecError
 @click.command("onnx")
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The ONNX file.  [default: NAME.onnx]")
-def command(spec: Path, output: Path | None) -> None:
+@click.option("--variant", default="", help="One of the spec's `variants:`.")
+def command(spec: Path, output: Path | None, variant: str) -> None:
     """Write the ONNX file that SPEC's model is served from, head, NMS and precision in it: for trtexec and other tools."""
     from generator.build import resolved
     from generator.learning import learn
@@ -22,9 +23,12 @@ def command(spec: Path, output: Path | None) -> None:
     from generator.progress import StepProgress
     from generator.run import ensure
 
-    (pipeline,) = resolved([spec])
-    if not isinstance(pipeline, Pipeline):
+    found = {one.variant: one for one in resolved([spec]) if isinstance(one, Pipeline)}
+    if not found:
         raise SpecError(f"{spec}: a folder spec has its model already", "name the spec of a checkpoint")
+    if variant not in found:
+        raise SpecError(f"{spec}: it has no variant {variant!r}", f"it has {', '.join(filter(None, found)) or 'none'}")
+    pipeline = found[variant]
     target = output or Path(f"{pipeline.spec.name}.onnx")
     _writable(target)
     with StepProgress() as progress:

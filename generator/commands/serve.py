@@ -53,7 +53,7 @@ def command(
     image: str | None,
 ) -> None:
     """Serve REPOSITORY (default: model_repository) on this machine; Ctrl-C stops it, with exit code 0."""
-    from generator import shm
+    from generator import loadable, shm
     from generator.server import Server, available
 
     models = shm.configs(repository)
@@ -68,8 +68,15 @@ def command(
         )
     # a service manager says SIGTERM where a person says Ctrl-C; both must take the server down
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    click.echo(f"starting tritonserver on {repository} ({len(models)} models) ...")
-    server = Server(repository, host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, log_file=log_file)
+    found = loadable.of(repository)
+    found.check(repository)
+    for name, why in found.left_out.items():
+        click.echo(f"left out: {name}: {why}", err=True)
+    click.echo(f"starting tritonserver on {repository} ({len(found.load) or len(models)} models) ...")
+    server = Server(
+        repository, host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, log_file=log_file,
+        **found.server_options(),
+    )  # fmt: skip
     with server:
         try:
             _announce(server, host)
@@ -90,9 +97,12 @@ def _announce(server: Server, host: str) -> None:
 
 
 def _container(repository: Path, image: str | None, host: str, ports: tuple[int, int, int], shm_mib: int, *, run: bool) -> None:
-    from generator import container
+    from generator import container, gpu_serving
 
     line = container.run_command(repository, image or container.IMAGE, host, ports, shm_mib)
+    if pending := gpu_serving.of(repository).pending:
+        click.echo(f"# {', '.join(pending)}: still to be built, on the GPU host:")
+        click.echo(f"triton-repo engines {shlex.quote(str(repository))}")
     if image is None:
         click.echo("# the stock image lacks what the model.py files import; make the image that has it, once:")
         click.echo(f"triton-repo deploy {shlex.quote(str(repository))} -o deploy && docker build -t {container.IMAGE} deploy")

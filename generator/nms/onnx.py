@@ -11,7 +11,7 @@ from pydantic import Field
 from generator import selection
 from generator.detection import Candidates, Coding, Decoded
 from generator.errors import SurgeryError
-from generator.selection import ALL, FLOOR, INT64, LOWEST, UINT8, Scored
+from generator.selection import ALL, FLOAT, FLOOR, INT64, LOWEST, Scored
 from generator.suppression import Suppressing
 
 if TYPE_CHECKING:
@@ -96,10 +96,10 @@ class OnnxNms(Suppressing):
 
 def _above(build: Builder, found: Scored, limit: Input) -> Scored:
     """Without the boxes that have no class above the threshold in any picture; the first box stays, so that some do."""
-    above = build("Cast", build("Greater", found.scores, limit), to=UINT8)
+    above = build("Cast", build("Greater", found.scores, limit), to=FLOAT)  # not UINT8: TensorRT has that at inputs only
     axis = 2 if found.by_class else 1
     hit = build("ReduceMax", above, np.array([0, 3 - axis]), keepdims=0)
-    ends = build("Pad", build("Slice", hit, np.array([1]), np.array([ALL])), np.array([1, 0]), np.array(1, np.uint8))
+    ends = build("Pad", build("Slice", hit, np.array([1]), np.array([ALL])), np.array([1, 0]), np.array(1, np.float32))
     index = build("Squeeze", build("NonZero", ends), np.array([0]))
     extras = {name: build("Gather", values, index, axis=1) for name, values in found.extras.items()}
     boxes, scores = build("Gather", found.boxes, index, axis=1), build("Gather", found.scores, index, axis=axis)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from generator.bounds import Bounds
 from generator.plugin import Plugin
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from generator.bounds import Bounds
     from generator.tensors import Tensor
 
 
@@ -22,8 +22,10 @@ class Precision(Plugin):
 
     #: Does it leave the graph as it is? Then it is no step.
     trained: ClassVar[bool] = False
-    #: How far what is served may be from the fp32 graph; None: as `verify.bounds` says.
-    bounds: ClassVar[Bounds | None] = None
+
+    def allowed(self) -> Bounds | None:
+        """How far the graph in this precision, and what is served, may be from the checkpoint; None: as `verify.bounds` says."""
+        return None
 
     def tensors(self, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """What the model takes and gives once it is in this precision; as before, unless the spec asks for other types."""
@@ -36,3 +38,10 @@ class Precision(Plugin):
         Raises SurgeryError.
         """
         raise NotImplementedError
+
+    def oracle(self, graph: Path, scratch: Path) -> Path:
+        """What ONNX Runtime's CPU provider is to run in place of `graph`, which `apply` made, where that does not run as it says.
+
+        Another graph is written into the folder `scratch`.
+        """
+        return graph

@@ -10,7 +10,7 @@ import functools
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +20,7 @@ from generator.findings import Level
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInput
 
+    from generator.machine import Machine
     from generator.tensors import Tensor
 
 Version = tuple[int, ...]
@@ -125,6 +126,10 @@ class World:
     backends: frozenset[str] | None = None
     #: Does the server forbid itself to complete configs (--disable-auto-complete-config)?
     strict: bool = False
+    #: The GPUs of this machine, where it is the one that serves; None: not judged.
+    machine: Machine | None = None
+    #: Model -> rule and problem of its ONNX files, where TensorRT's parser was asked (`check --tensorrt`).
+    preflight: Mapping[str, Sequence[tuple[str, Problem]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -153,20 +153,6 @@ def label_type(model: Model, world: World) -> Iterator[Problem]:
             yield Problem(f"output[{index}].label_filename", "labels for TYPE_STRING", "scores", "remove label_filename")
 
 
-@rule("regret/plan", level="warning", source="TensorRT, Developer Guide, Version and Hardware Compatibility")
-def plan(model: Model, world: World) -> Iterator[Problem]:
-    """A plan runs on the GPU type and with the TensorRT version that it was built with; nothing beside it says which."""
-    if model.config.backend != "tensorrt":
-        return
-    for version in model.served:
-        names = {model.config.default_model_filename, *model.config.cc_model_filenames.values()}
-        for name in sorted(names):
-            path = f"{version}/{name}"
-            if path in model.files and not any(other.startswith(path + ".") for other in model.files):
-                found = f"{path}, and no record of the GPU and TensorRT it was built for"
-                yield Problem("default_model_filename", found, "a plan built on the serving machine", "build it there")
-
-
 @rule("regret/fixed_step_version", level="warning", source="server, docs/user_guide/ensemble_models.md")
 def step_version(model: Model, world: World) -> Iterator[Problem]:
     """A step that names version 0 most likely leaves the version out: -1 is the latest, and 0 is what nothing reads as."""

@@ -1,0 +1,160 @@
+"""The two ways to build an engine: TensorRT's Python package, or trtexec in NVIDIA's container; and how each is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from generator import container, engine_child, engine_trtexec, machine, paths, plan_file, provenance, server_tensorrt
+from generator.engine_child import TensorRT
+from generator.engines import Wanted
+from generator.errors import RepositoryError, ToolError
+from generator.machine import Gpu, Machine
+
+#: Told what is happening, in a few words.
+Told = Callable[[str], None]
+_BOTH = (
+    'install the package (pip install "triton-repo-generator[tensorrt]", of the server\'s TensorRT version), '
+    "or docker with the NVIDIA container toolkit, for --with container"
+)
+
+
+@dataclass(frozen=True)
+class Package:
+    """TensorRT's Python package, in this interpreter or another."""
+
+    tensorrt: TensorRT = field(default_factory=TensorRT)
+
+    def check(self, item: Wanted, here: Machine) -> None:
+        """Raise ToolError where the package, the driver or its version is not what `item` needs."""
+        version, cuda = _installed()
+        if cuda and (problem := machine.too_old(here.driver, cuda)):
+            raise ToolError(*problem)
+        server = server_tensorrt.tensorrt(item.server)
+        compatible = item.request.options.version_compatible
+        if version and server and not provenance.fits_version(version, server, compatible=compatible):
+            release = server_tensorrt.release(item.server)
+            raise ToolError(
+                f"{item.name}: TensorRT {version} is installed here, whose plans the server's {server} ({release}) does not load",
+                f"pip install 'tensorrt=={server}.*', or --with container",
+            )
+
+    def build(self, item: Wanted, gpu: Gpu, into: Path, told: Told) -> str:
+        """The plans into the folder `into`; what built them. Raises what `engine_child.build` does."""
+        tensorrt = replace(self.tensorrt, gpu=gpu.index)
+
+        def heard(phase: engine_child.Phase) -> None:
+            told(f"{phase.name} {phase.step}/{phase.of}" if phase.of else phase.name)
+
+        engine_child.build(item.folder, item.request, item.engine, into, heard, tensorrt=tensorrt, capability=gpu.capability)
+        return f"package {self.tensorrt.library}"
+
+
+@dataclass(frozen=True)
+class Container:
+    """trtexec in the official container of the server's release."""
+
+    def check(self, item: Wanted, here: Machine) -> None:
+        """Raise ToolError or SurgeryError where docker does not answer, or trtexec has no word for what `item` asks for."""
+        engine_trtexec.commands(item, here.gpus[0], item.folder, paths.cache())
+        if problem := container.docker_problem():
+            raise ToolError(problem[0], _BOTH if "not installed" in problem[0] else problem[1])
+
+    def build(self, item: Wanted, gpu: Gpu, into: Path, told: Told) -> str:
+        """The plans into the folder `into`; what built them. Raises ToolError with trtexec's own words."""
+        engine_child.hold(item.folder, item.request)
+        cache = paths.cache() / "timing"
+        cache.mkdir(parents=True, exist_ok=True)
+        for command in engine_trtexec.commands(item, gpu, into, cache):
+            _run(item, command, told)
+        return server_tensorrt.image(item.server)
+
+
+def choose(way: str | None) -> Package | Container:
+    """As the user said; the package where it is installed, else the container where there is docker. Raises ToolError."""
+    package = importlib.util.find_spec("tensorrt") is not None
+    if way == "package" and not package:
+        raise ToolError("the package `tensorrt` is not installed here", _BOTH)
+    if way == "package" or (way is None and package):
+        return Package()
+    if way is None and not shutil.which("docker"):
+        raise ToolError("there is no TensorRT here: neither the package `tensorrt` nor docker for its container", _BOTH)
+    return Container()
+
+
+def build(item: Wanted, builder: Package | Container, here: Machine, into: Path, told: Told) -> provenance.Provenance:
+    """Build `item` into the folder `into`: plans and provenance. `here` has a GPU for it.
+
+    Raises RepositoryError for sources that were changed and for a plan that the server would refuse, and what the builder raises.
+    """
+    gpu = here.gpu(item.engine.compute_capability)
+    assert gpu is not None, "who asks has looked"
+    by = builder.build(item, gpu, into, told)
+    plan, now = into / item.engine.filename, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    found = provenance.made(plan, item.request, built_by=by, built_at=now, machine=here, capability=gpu.capability)
+    found.write(plan)
+    _serves(item, plan, found, here)
+    return found
+
+
+def _serves(item: Wanted, plan: Path, found: provenance.Provenance, here: Machine) -> None:
+    """Better no engine than one that the server refuses."""
+    try:
+        plan_file.read(plan)
+    except RepositoryError as error:
+        raise RepositoryError(f"{item.name}: {error.message.partition(': ')[2]}", error.remedy) from None
+    version, release = server_tensorrt.tensorrt(item.server), server_tensorrt.release(item.server)
+    for misfit in provenance.misfits(found, here, version, release):
+        raise RepositoryError(f"{item.name}: {misfit.what}", misfit.remedy)
+
+
+def _installed() -> tuple[str, int]:
+    """Version of the package `tensorrt`, and the major version of its CUDA; what is not known is empty or 0."""
+    owners = importlib.metadata.packages_distributions().get("tensorrt", [])
+    version = next((importlib.metadata.version(name) for name in owners), "")
+    names = [str(each.metadata["Name"]) for each in importlib.metadata.distributions()]
+    majors = [found[1] for name in names if (found := re.fullmatch(r"tensorrt[-_]cu(\d+)(?:[-_](?:libs|bindings))?", name))]
+    return version, int(majors[0]) if majors else 0
+
+
+def _run(item: Wanted, command: list[str], told: Told) -> None:
+    """One container; whatever ends the waiting ends it, too."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    assert process.stdout is not None
+    lines: list[str] = []
+    try:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            told(lines[-1][:100])
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            _stop(process)
+    if code:
+        raise _failed(item, lines, code)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        name = engine_trtexec.container_name()
+        subprocess.run(["docker", "kill", name], capture_output=True, timeout=20, check=False)
+    process.kill()
+    process.wait()
+
+
+def _failed(item: Wanted, lines: list[str], code: int) -> ToolError:
+    """trtexec marks errors with [E]; docker says what it cannot itself."""
+    errors = [line for line in lines if "[E]" in line or line.startswith(("docker:", "Error", "error"))]
+    said = " / ".join((errors or [line for line in lines if line.strip()] or [f"code {code}"])[:3])
+    driver = machine.look().driver
+    problem = machine.too_old(driver, server_tensorrt.cuda(item.server)) if driver else None
+    remedy = "; ".join(problem) if problem else "see `triton-repo engines --dry-run` for its command line"
+    return ToolError(f"{item.name}: the container did not build it: {said[:600]}", remedy)

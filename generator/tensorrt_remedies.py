@@ -1,0 +1,152 @@
+"""What to do about an operator that TensorRT refuses. One more remedy is one more row, before the general ones at the end.
+
+Reasons are those of NVIDIA's parser and builder; `surgery` is what `surgery:` in the spec then says, tried by
+benchmarks/preflight.py where a public architecture needs it (docs/tensorrt_operators.md).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A row: for these operators (empty: any), where the reason matches."""
+
+    operators: tuple[str, ...]
+    #: A regular expression, looked for in what the parser or builder said.
+    reason: str
+    text: str
+    #: Passes of ours that do it.
+    surgery: tuple[dict[str, Any], ...] = ()
+
+
+def find(operator: str, reason: str) -> Remedy:
+    """The first row that fits; the last one always does."""
+    return next(
+        row for row in REMEDIES if (not row.operators or operator in row.operators) and re.search(row.reason, reason, re.I | re.S)
+    )
+
+
+_BITS = ("BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor")
+_SEQUENCES = (
+    "SequenceConstruct", "SequenceAt", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceMap",
+    "SplitToSequence", "ConcatFromSequence",
+)  # fmt: skip
+_TEXTS = ("StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch", "TfIdfVectorizer", "LabelEncoder")
+_INTEGER = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
+_TABULAR = (
+    "TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble", "LinearClassifier", "LinearRegressor", "SVMClassifier",
+    "SVMRegressor", "Scaler", "Normalizer", "Imputer", "OneHotEncoder", "ArrayFeatureExtractor", "ZipMap", "Binarizer",
+    "FeatureVectorizer", "DictVectorizer", "CategoryMapper", "CastMap",
+)  # fmt: skip
+_OPTIONAL = ("Optional", "OptionalGetElement", "OptionalHasElement")
+
+REMEDIES: tuple[Remedy, ...] = (
+    Remedy(
+        ("GridSample",), "4|rank|spatial|dimension", "pass `decompose_grid_sample` writes it in gathers and sums",
+        ({"kind": "decompose_grid_sample"},),
+    ),
+    Remedy(
+        ("NonZero", "Unique", "Compress"), "",
+        "the number of its results depends on the data: a mask (Where) or the best K (TopK) in its place keeps shapes fixed;"
+        " of detections, `nms: {kind: onnx, fixed_shapes: true}` does",
+    ),
+    Remedy(
+        ("NonMaxSuppression",), "",
+        "`nms: {kind: onnx, fixed_shapes: true}`, or `nms: {kind: efficient_nms_trt}` for TensorRT's own plugin",
+    ),
+    Remedy(
+        ("EfficientNMS_ONNX_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT"), "plugin not found",
+        "TensorRT has dropped or will drop this plugin: `nms: {kind: efficient_nms_trt}`, or kind onnx",
+    ),
+    Remedy(
+        ("TopK",), "exceeds the maximum", "K is 3840 at most: say less in `nms.pre_nms_top_k`, or pick in two steps",
+    ),
+    Remedy(
+        ("Resize", "Upsample"), "isInFlight|must have type Int32",
+        "its scales come from outside, which TensorRT takes for a shape, and shapes are whole numbers: fix them (pass"
+        " `remove_input` with a value)",
+    ),
+    Remedy(
+        ("Resize", "Upsample"), "transformation mode|half_pixel_symmetric|tf_crop",
+        "export it with half_pixel, asymmetric or align_corners: pass `set_attribute` changes coordinate_transformation_mode",
+    ),
+    Remedy(("Resize",), "antialias", "export it without antialias; pass `set_attribute` sets it to 0"),
+    Remedy(("Resize",), "aspect", "pass `set_attribute` with keep_aspect_ratio_policy: stretch, and sizes written out"),
+    Remedy(
+        ("MaxPool",), "indices|output",
+        "TensorRT gives no indices of MaxPool: compute them apart (ArgMax over unfolded windows), or train without MaxUnpool",
+    ),
+    Remedy(_BITS, "", "write it with Mul, Div and Mod on INT64, or keep this part outside the engine"),
+    Remedy(
+        _SEQUENCES, "",
+        "export with a fixed number of parts (Split and Concat in their place); pass `simplify` or `fold_constants` where it is"
+        " known beforehand",
+    ),
+    Remedy(_TEXTS, "", "text never enters an engine: keep this part on onnxruntime or python, as a step of an ensemble"),
+    Remedy(
+        _INTEGER, "", "TensorRT takes QuantizeLinear and DequantizeLinear pairs: quantise to the QDQ form instead",
+    ),
+    Remedy(_OPTIONAL, "", "export without Optional: pass None branches as separate models"),
+    Remedy(
+        ("DFT", "Col2Im", "CenterCropPad", "AffineGrid", "Bernoulli", "BlackmanWindow", "HammingWindow", "HannWindow",
+         "MeanVarianceNormalization", "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss", "GroupNormalization",
+         "ReduceSumSquare", "HardSwish", "Mish", "Gelu", "Softplus", "LayerNormalization", "Celu", "CastLike", "Shrink",
+         "ThresholdedRelu", "PRelu", "Range"),
+        "plugin not found|no importer|unsupported|^false$",
+        "pass `decompose` writes it in simpler operators where ONNX defines it as a function; `fold_constants` where its inputs"
+        " are constant",
+    ),
+    Remedy(
+        ("If",), "", "both branches must give tensors of the same type and rank: make the choice at export time"
+        " (pass `set_constant` on its condition, then `fold_constants`)",
+    ),
+    Remedy(
+        ("Loop", "Scan"), "", "carried shapes must stay the same and scan outputs have a known length: unroll the loop at export"
+        " time, or fix the length",
+    ),
+    Remedy(
+        _TABULAR, "",
+        "operators of ai.onnx.ml are for CPUs: keep this model on onnxruntime",
+    ),
+    Remedy(
+        ("LayerNormalization", "BatchNormalization", "Dropout"), "outputs",
+        "only its first output exists in TensorRT: passes `inference_mode` and `remove_leftovers` take the others away",
+    ),
+    Remedy(
+        (), "UINT8", "TensorRT holds UINT8 at inputs and outputs only: compute in FLOAT or INT32 there (pass `set_attribute`:"
+        " `to` of its Cast)",
+    ),
+    Remedy((), "isInFlight", "its shape depends on FLOAT values that come from outside: fix them (pass `remove_input`)"),
+    Remedy(
+        (), "COMPLEX", "TensorRT has no complex numbers: export real and imaginary parts as one more axis",
+    ),
+    Remedy((), r"STRING", "text never enters an engine: keep this part on onnxruntime or python"),
+    Remedy(
+        (), r"UINT16|UINT32|UINT64|INT16|Failed to convert ONNX dat[ae] type|Unsupported ONNX data type",
+        "cast to INT32, INT64 or FLOAT: pass `insert` puts a Cast there, or change the type at export",
+    ),
+    Remedy(
+        (), "initializer|build-time constant|must be (a )?constant|constant tensor",
+        "this input must be a constant: passes `fold_constants` and `set_constant` make it one",
+        ({"kind": "fold_constants"},),
+    ),
+    Remedy(
+        (), "elementwise.*type|same type|types? (do|must|are)|strongly typed|incompatible types|match.*type",
+        "types of its inputs differ: a Cast before it (pass `insert`), or the same precision on both sides",
+    ),
+    Remedy((), "opset", "pass `set_opset` to 18, or export it anew at opset 18"),
+    Remedy(
+        (), "data-?dependent|dynamic|shape tensor|wildcard|unknown dimension|reshape",
+        "a shape that cannot be known: pass `set_shape` fixes axes of the inputs, `fold_constants` then computes the shapes",
+    ),
+    Remedy(
+        (), "plugin not found|no importer",
+        "TensorRT knows no operator of that name: name a plugin library for it (`plugin_libraries` of target tensorrt), or"
+        " replace it by standard operators (passes `replace`, `decompose`)",
+    ),
+    Remedy((), "", "replace it by other operators (passes `replace`, `decompose`), or keep the model on onnxruntime"),
+)  # fmt: skip
