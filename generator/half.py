@@ -40,6 +40,8 @@ class Half(Precision):
     #: Largest number, and how much of a number rounding changes at most.
     largest: ClassVar[float]
     rounding: ClassVar[float]
+    #: Operators that ONNX has in it, and TensorRT has not: they stay in FP32.
+    refused: ClassVar[frozenset[str]] = frozenset()
     #: The opset that the graph is brought to, so that ONNX allows the type for what networks are made of; 0: as it is.
     opset: ClassVar[int] = 0
 
@@ -84,7 +86,7 @@ class Half(Precision):
     def _form(self) -> Format:
         from generator.half_choice import Format
 
-        return Format(self.type.lower(), self.largest, self.rounding)
+        return Format(self.type.lower(), self.largest, self.rounding, self.refused)
 
     def _recent(self, model: ModelProto) -> ModelProto:
         from generator.passes.set_opset import SetOpset, opset
@@ -118,7 +120,7 @@ class Half(Precision):
         held = [node for node in model.graph if node not in stays and choice.slots(node).inputs]
         if all(node.op_type in MOVES for node in held):
             reasons = _summary({node.name or "": why for node, why in stays.items()})
-            what = f"{self.kind}: nothing in the graph can be {self.kind}: {reasons or 'it computes nothing in fp32'}"
+            what = f"{self.kind}: nothing in the graph can be {self.kind}: {reasons or 'no node of it computes in fp32'}"
             raise SurgeryError(what, "leave `precision` out, or keep less")
         Converter(model.graph, ir.DataType[self.type], stays, choice.slots).run(*self._ends(model.graph))
         kept.update({f"{node.name}": why for node, why in stays.items()})
@@ -144,19 +146,20 @@ class Half(Precision):
             for sample in samples
         ]
         found, halves = half_measure.largest(emulated, taken, list(answers[0]) if answers else [])
-        self._finite(emulated, found, measured)
+        self._finite(after, found, measured)
         return _farthest(answers, halves)
 
-    def _finite(self, emulated: ModelProto, found: Mapping[str, float], measured: Mapping[str, float]) -> None:
+    def _finite(self, after: ModelProto, found: Mapping[str, float], measured: Mapping[str, float]) -> None:
         import numpy as np
 
-        for node in emulated.graph.node:
+        for node in after.graph.node:
             for name in node.output:
-                plain = name.removesuffix("/inner")
-                if not np.isfinite(found.get(name, 0.0)) and np.isfinite(measured.get(plain, 0.0)):
+                half = found.get(name, found.get(f"{name}/inner", 0.0))
+                single = measured.get(name.removesuffix("/inner"), 0.0)
+                if not np.isfinite(half) and np.isfinite(single):
                     raise SurgeryError(
                         f"{self.kind}: node {node.name} ({node.op_type}) gives NaN or infinity, where fp32 gives at most "
-                        f"{measured.get(plain, 0.0):.3g}",
+                        f"{single:.3g}",
                         f"say `keep: [{node.name}]` under `precision:`",
                     )
 

@@ -48,6 +48,8 @@ class Format:
     largest: float
     #: Rounding changes a number by at most this share of it, as long as it is not subnormal.
     rounding: float
+    #: Operators that ONNX has in it, and TensorRT has not.
+    refused: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -81,6 +83,7 @@ class Choice:
                 _said(patterns, node)
                 or _operator(node)
                 or self.slots(node).why
+                or self._refused(node)
                 or ("" if node in data else "it computes from shapes alone")
                 or ("indices are made of it" if node in positions else "")
                 or ("sums" if node in sums else "")
@@ -88,27 +91,45 @@ class Choice:
             )
             if why:
                 self.kept[node] = why
-        for node in nodes:
-            if node not in self.kept and node.op_type in MOVES and self._carries(node):
-                self.kept[node] = "it only moves what is in FP32"
+        self._carry([node for node in nodes if node.op_type in MOVES and standard(node)])
         return self.kept
+
+    def _carry(self, moves: Sequence[ir.Node]) -> None:
+        """Keep what only moves numbers behind nodes that are kept, and between inputs and such nodes: no Cast down and up."""
+        why, wide = "it only moves what is in FP32", set()
+        for node in moves:
+            data = [value for value in node.inputs if value is not None and single(value) and not value.is_initializer()]
+            sources = [value.producer() for value in data]
+            if node not in self.kept and sources and all(source in self.kept for source in sources):
+                self.kept[node] = why
+            if sources and all(source is None or source in self.kept or source in wide for source in sources):
+                wide.add(node)
+        for node in reversed(moves):
+            readers = [use.node for value in node.outputs for use in value.uses()]
+            if node in wide and readers and all(reader in self.kept for reader in readers):
+                self.kept.setdefault(node, why)
 
     def _floats(self, node: ir.Node) -> bool:
         """Has it anything in FP32? Control flow may read such inside."""
         found = self.slots(node)
         return bool(found.inputs or found.outputs or found.why) or node.op_type in _CONTROL
 
+    def _refused(self, node: ir.Node) -> str:
+        """What NVIDIA's parser refuses: an LSTM whose rows have lengths mixes its own FP32 with the half type of the data."""
+        lengths = node.op_type == "LSTM" and len(node.inputs) > 4 and node.inputs[4] is not None
+        return f"TensorRT has no {self.form.name} for it" if lengths or node.op_type in self.form.refused else ""
+
     def _numbers(self, node: ir.Node) -> str:
         """What is too large for half, or vanishes in it, among what a node reads and gives."""
+        for index in self.slots(node).inputs:
+            value = node.inputs[index]
+            if value is not None and (why := self._weight(value, _vanishing_hurts(node, index))):
+                return why
         touched = [node.inputs[i] for i in self.slots(node).inputs] + [node.outputs[i] for i in self.slots(node).outputs]
         for value in touched:
             size = self.measured.get(value.name or "", 0.0) if value is not None else 0.0
             if value is not None and not size <= self.limit:
                 return f"overflow: |{value.name}| reaches {size:.3g}"
-        for index in self.slots(node).inputs:
-            value = node.inputs[index]
-            if value is not None and (why := self._weight(value, _vanishing_hurts(node, index))):
-                return why
         return ""
 
     def _weight(self, value: ir.Value, all_of_it: bool) -> str:
@@ -116,19 +137,13 @@ class Choice:
             return ""
         return _judged(value, self.form, all_of_it)
 
-    def _carries(self, node: ir.Node) -> bool:
-        """Does all its data come from nodes that are kept?"""
-        data = [value for value in node.inputs if value is not None and single(value) and not value.is_initializer()]
-        sources = [value.producer() for value in data]
-        return bool(sources) and all(source is not None and source in self.kept for source in sources)
-
 
 def _judged(value: ir.Value, form: Format, all_of_it: bool) -> str:
     known: str | None = value.meta.get(f"judged {form.name} {all_of_it}")
     if known is None:
         assert value.const_value is not None
         why = judge(value.const_value.numpy(), form, all_of_it)
-        known = f"{value.name} {why}" if why else ""
+        known = f"weight: {value.name} {why}" if why else ""
         value.meta[f"judged {form.name} {all_of_it}"] = known
     return known
 

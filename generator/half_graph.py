@@ -72,15 +72,11 @@ class Caster:
         """Let a reader read another tensor."""
         use[0].replace_input_with(use[1], new)
 
-    def output(self, old: ir.Value, new: ir.Value) -> None:
-        """Give `new` as the graph's output of that name."""
-        name = old.name
-        if not old.is_graph_input() and not old.is_initializer():
-            old.name = self.fresh(f"{name}/inner")
+    def give(self, old: ir.Value, new: ir.Value) -> None:
+        """Let the graph's output be another tensor."""
         for index, value in enumerate(self.graph.outputs):
             if value is old:
                 self.graph.outputs[index] = new
-        new.name = name
 
 
 class Converter:
@@ -163,10 +159,12 @@ class Converter:
 
         if not any(value is other for other in originals):
             return
-        if value.dtype == self._half and not half:
-            self.caster.output(value, self.caster.cast(value, ir.DataType.FLOAT))
-        elif value.dtype != self._half and half:
-            self.caster.output(value, self.caster.cast(value, self._half))
+        if half == (value.dtype == self._half):
+            return
+        new = self.caster.cast(value, self._half if half else ir.DataType.FLOAT)
+        name, value.name = value.name, self.caster.fresh(f"{value.name}/inner")
+        new.name = name
+        self.caster.give(value, new)
 
     def _tidy(self) -> None:
         """Remove what nothing reads any more: weights in FP32 that are in half now, Casts that were led past."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from generator import graph
+from generator.errors import SurgeryError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -73,11 +74,21 @@ def largest(model: ModelProto, samples: Iterable[Arrays], ends: Sequence[str]) -
     found, answers = dict.fromkeys(names, 0.0), []
     session = graph.session_of(_probed(model, names, ends))
     for sample in samples:
-        answer = graph.run(session, sample)
+        answer = _run(session, sample)
         for name in names:
             found[name] = _worse(found[name], float(answer.pop(_PREFIX + name)))
         answers.append(answer)
     return found, answers
+
+
+def _run(session: Any, sample: Arrays) -> Arrays:
+    try:
+        return graph.run(session, sample)
+    except Exception as error:
+        given = ", ".join(f"{name} {list(values.shape)}" for name, values in sample.items())
+        said = (str(error).splitlines() or [""])[0]
+        what = f"ONNX Runtime does not run the graph with {given}, so nothing can be measured: {said[:300]}"
+        raise SurgeryError(what, "name real inputs under `verify:` (samples, images), or leave `precision` out") from None
 
 
 def _worse(a: float, b: float) -> float:

@@ -65,16 +65,19 @@ def _node(caster: Caster, node: ir.Node, value: ir.Value, half: ir.DataType, rea
     if not reads or node.op_type == "Cast":
         _widened(caster, value)
         return
-    readers, ends = caster.readers(value), value.is_graph_output()
+    readers, ends, name = caster.readers(value), value.is_graph_output(), value.name
     value.type = ir.TensorType(ir.DataType.FLOAT)
     rounded = value
     if node.op_type not in _EXACT:
         rounded = caster.cast(caster.cast(value, half), ir.DataType.FLOAT)
+        value.name, rounded.name = caster.fresh(f"{name}/exact"), name
     rounded.meta["half"] = True
     for use in readers:
         caster.lead(use, caster.cast(rounded, half) if caster.within(use) else rounded)
     if ends:
-        caster.output(value, caster.cast(rounded, half))
+        narrow = caster.cast(rounded, half)
+        rounded.name, narrow.name = caster.fresh(f"{name}/inner"), name
+        caster.give(value, narrow)
 
 
 def _widened(caster: Caster, value: ir.Value) -> None:

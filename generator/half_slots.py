@@ -51,6 +51,8 @@ def slots(node: ir.Node, opset: int, half: str) -> Slots:
     schema = _schema(node.op_type, opset) if standard(node) else None
     if schema is None:
         return Slots(why="its types are not known")
+    if node.op_type.startswith(("Optional", "Sequence")):
+        return Slots(why="it holds sequences or optionals")
     if any(value.type is None or not isinstance(value.type, ir.TensorType) for value in node.outputs if _used(value)):
         return Slots(why="it gives what is no tensor, or of a type that is not known")
     kind = f"tensor({half})"

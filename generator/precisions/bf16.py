@@ -34,6 +34,10 @@ class Bf16(Half):
     type: ClassVar[str] = "BFLOAT16"
     largest: ClassVar[float] = 3.3895313892515355e38
     rounding: ClassVar[float] = _ROUNDING
+    #: Refused by the parser or builder of TensorRT for RTX 1.7.1, or without BF16 in onnx-tensorrt 10.1's docs/operators.md.
+    refused: ClassVar[frozenset[str]] = frozenset(
+        {"ConvTranspose", "DeformConv", "GRU", "GridSample", "HardSwish", "LpPool", "Mish", "RoiAlign"}
+    )
     #: Conv, pooling, LSTM and others take bfloat16 from here on (ONNX operator changelog, version 22).
     opset: ClassVar[int] = 22
 
