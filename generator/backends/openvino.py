@@ -25,7 +25,7 @@ class OpenVino(Backend):
 
     kind: Literal["openvino"] = "openvino"
     filename: ClassVar[str] = _MODEL[0]
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
     converts: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = (
         f"../environments/{_PACKAGES}.txt", f"../converters/{_SCRIPT}", "../converters/child.py", "../converter.py",
