@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from generator import model_config, model_files, pbtxt
+from generator import lock, model_config, model_files, pbtxt
 from generator.completion import completed, from_signature
 from generator.draft import parent
 from generator.errors import RepositoryError
@@ -66,7 +66,14 @@ def read(repository: Path, **assumed: Any) -> tuple[World, list[Finding]]:
             findings.append(_unreadable(folder, error))
     if not models and not broken:
         raise RepositoryError(f"{repository}: holds no model folder", "name the folder that holds the model folders")
-    return World(models, frozenset(broken), **assumed), findings
+    return World(models, frozenset(broken), servers=_servers(repository), **assumed), findings
+
+
+def _servers(repository: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        return lock.servers(repository)
+    except RepositoryError:
+        return {}  # a lock of somebody else's
 
 
 def _unreadable(folder: Path, error: RepositoryError) -> Finding:

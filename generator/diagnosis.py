@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from generator import host, install, machine, server
+from generator.environment import Environment
 from generator.errors import TritonRepoError
 
 MIB = 2**20
@@ -41,6 +42,7 @@ def examine() -> list[Finding]:
         _backends(),
         _shared_memory(),
         _perf_analyzer(),
+        _openvino(),
         _package(
             "TensorRT",
             "tensorrt",
@@ -126,6 +128,23 @@ def _perf_analyzer() -> Finding:
     except TritonRepoError as error:
         return Finding("perf_analyzer", ok=False, found=error.message, remedy=error.remedy)
     return Finding("perf_analyzer", ok=True, found=f"{found.version}, {found.binary}")
+
+
+def _openvino() -> Finding:
+    """The environment that `target: openvino` converts and is served with here, and what this CPU would round to by itself."""
+    made = Environment("openvino")
+    pinned = next(line for line in made.pins.read_text(encoding="utf-8").splitlines() if line.startswith("openvino=="))
+    if not made.made:
+        return Finding("OpenVINO", False, f"no environment with {pinned}", "the first build with `target: openvino` makes it")
+    bf16 = "; the CPU has bfloat16 (docs/openvino.md)" if "avx512_bf16" in _cpu_flags() else ""
+    return Finding("OpenVINO", True, f"{pinned.replace('==', ' ')}, {made.folder}{bf16}")
+
+
+def _cpu_flags() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _package(what: str, module: str, remedy: str) -> Finding:

@@ -11,23 +11,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from generator import tensorrt_module
+from generator import tensorrt_module, tensorrt_remedies
 from generator.errors import SurgeryError, TritonRepoError
 from generator.tensorrt_module import Told, member
 
 if TYPE_CHECKING:
     import tensorrt
-
-#: What the parser's error codes mean for who wrote the model (onnx-tensorrt, NvOnnxParser.h, enum ErrorCode).
-_REMEDIES = {
-    "UNSUPPORTED_NODE": "no operator of TensorRT: replace it under `surgery:`, or say a plugin's library in `plugin_libraries:`",
-    "UNSUPPORTED_NODE_ATTR": "change the attribute, or replace the node, under `surgery:`",
-    "UNSUPPORTED_NODE_INPUT": "TensorRT wants it constant or of another kind: `surgery: [{kind: fold_constants}]` may do",
-    "UNSUPPORTED_NODE_DATATYPE": "cast what it takes to a type that TensorRT has: FP32, FP16, BF16, INT32, INT64 or BOOL",
-    "UNSUPPORTED_NODE_DYNAMIC": "fix the free axis: `surgery: [{kind: set_shape}]`",
-    "UNSUPPORTED_NODE_SHAPE": "TensorRT wants another shape there: change it under `surgery:`",
-}
-_OTHERWISE = "`triton-repo check --tensorrt` names every operator that TensorRT refuses, with a remedy"
 
 
 def main(task: dict[str, Any]) -> int:
@@ -106,12 +95,13 @@ def _parsed(
 def _refused(parser: tensorrt.OnnxParser, heard: tensorrt.ILogger) -> SurgeryError:
     """Its first error: node, operator, TensorRT's reason, what to do."""
     if not parser.num_errors:
-        return SurgeryError(f"TensorRT does not parse the ONNX file: {tensorrt_module.reason(heard)}", _OTHERWISE)
+        why = tensorrt_module.reason(heard)
+        return SurgeryError(f"TensorRT does not parse the ONNX file: {why}", tensorrt_remedies.find("", why).text)
     error = parser.get_error(0)
-    code, why = str(error.code()).rpartition(".")[2], " ".join(error.desc().split())[:400]
-    where = f"node {error.node_name() or error.node()} ({error.node_operator()})" if error.node_operator() else "the ONNX file"
-    more = f" ({parser.num_errors - 1} more)" if parser.num_errors > 1 else ""
-    return SurgeryError(f"{where}: TensorRT's parser refuses it: {why}{more}", _REMEDIES.get(code, _OTHERWISE))
+    operator, why = error.node_operator(), " ".join(error.desc().split())[:400]
+    where = f"node {error.node_name() or error.node()} ({operator})" if operator else "the ONNX file"
+    more = f" ({parser.num_errors - 1} more: triton-repo check --tensorrt)" if parser.num_errors > 1 else ""
+    return SurgeryError(f"{where}: TensorRT's parser refuses it: {why}{more}", tensorrt_remedies.find(operator, why).text)
 
 
 def _profiles(
@@ -135,17 +125,30 @@ def _range(profile: tensorrt.IOptimizationProfile, tensor: tensorrt.ITensor, sai
     if said is None or (said["values"] and not tensor.is_shape_tensor):
         remedy = f"say `ranges: {{{tensor.name}: {{AXIS: [min, opt, max]}}}}` under `target:`"
         raise SurgeryError(f"{what}: an axis is free, and no range of its lengths is said", remedy)
+    ends = [said[end] for end in ("min", "opt", "max")]
+    if not said["values"] and any(_contradicts(tuple(tensor.shape), shape) for shape in ends):
+        raise SurgeryError(
+            f"{what}: found the range {' '.join(map(str, ends))}, which it is not", "correct `ranges:` of the target"
+        )
     put = profile.set_shape_input if said["values"] else profile.set_shape
     try:
-        put(tensor.name, said["min"], said["opt"], said["max"])
+        put(tensor.name, *ends)
     except ValueError as error:
-        found = f"{said['min']}, {said['opt']}, {said['max']}"
+        found = " ".join(map(str, ends))
         raise SurgeryError(f"{what}: TensorRT refuses the range {found}: {error}", "correct `ranges:` of the target") from None
+
+
+def _contradicts(own: tuple[int, ...], said: list[int]) -> bool:
+    return len(own) != len(said) or any(dim not in (-1, wanted) for dim, wanted in zip(own, said, strict=True))
 
 
 def _not_built(why: str) -> SurgeryError:
     scarce = "memory" in why.lower()
-    remedy = "free memory on the GPU, or say a smaller `workspace:` under `target:`" if scarce else _OTHERWISE
+    remedy = (
+        "free memory on the GPU, or say a smaller `workspace:` under `target:`"
+        if scarce
+        else tensorrt_remedies.find("", why).text
+    )
     return SurgeryError(f"TensorRT did not build the engine: {why}", remedy)
 
 

@@ -16,15 +16,13 @@ from pathlib import Path
 from generator import container, engine_child, engine_trtexec, machine, paths, plan_file, provenance, server_tensorrt
 from generator.engine_child import TensorRT
 from generator.engines import Wanted
-from generator.errors import RepositoryError, ToolError
+from generator.errors import RepositoryError, SurgeryError, ToolError
 from generator.machine import Gpu, Machine
 
 #: Told what is happening, in a few words.
 Told = Callable[[str], None]
-_BOTH = (
-    'install the package (pip install "triton-repo-generator[tensorrt]", of the server\'s TensorRT version), '
-    "or docker with the NVIDIA container toolkit, for --with container"
-)
+_PACKAGE = 'install the package (pip install "triton-repo-generator[tensorrt]", of the server\'s TensorRT version)'
+_BOTH = f"{_PACKAGE}, or docker with the NVIDIA container toolkit, for --with container"
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,11 @@ class Package:
         engine_child.build(item.folder, item.request, item.engine, into, heard, tensorrt=tensorrt, capability=gpu.capability)
         return f"package {self.tensorrt.library}"
 
+    def refit(self, item: Wanted, gpu: Gpu, into: Path) -> str:
+        """The same from the plan without weights, which came with the repository; seconds in place of minutes."""
+        engine_child.refit(item.folder, item.request, item.engine, into, tensorrt=replace(self.tensorrt, gpu=gpu.index))
+        return f"package {self.tensorrt.library}, refitted"
+
 
 @dataclass(frozen=True)
 class Container:
@@ -66,7 +69,7 @@ class Container:
         """Raise ToolError or SurgeryError where docker does not answer, or trtexec has no word for what `item` asks for."""
         engine_trtexec.commands(item, here.gpus[0], item.folder, paths.cache())
         if problem := container.docker_problem():
-            raise ToolError(problem[0], _BOTH if "not installed" in problem[0] else problem[1])
+            raise ToolError(problem[0], _BOTH if "not installed" in problem[0] else f"{problem[1]}; or {_PACKAGE}")
 
     def build(self, item: Wanted, gpu: Gpu, into: Path, told: Told) -> str:
         """The plans into the folder `into`; what built them. Raises ToolError with trtexec's own words."""
@@ -97,12 +100,39 @@ def build(item: Wanted, builder: Package | Container, here: Machine, into: Path,
     """
     gpu = here.gpu(item.engine.compute_capability)
     assert gpu is not None, "who asks has looked"
-    by = builder.build(item, gpu, into, told)
-    plan, now = into / item.engine.filename, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    found = provenance.made(plan, item.request, built_by=by, built_at=now, machine=here, capability=gpu.capability)
-    found.write(plan)
+    by = _refitted(item, builder, here, into) or builder.build(item, gpu, into, told)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    for plan in (into / name for name in (item.stripped, item.engine.filename) if name):
+        found = provenance.made(plan, item.request, built_by=by, built_at=now, machine=here, capability=gpu.capability)
+        found.write(plan)
     _serves(item, plan, found, here)
     return found
+
+
+def _refitted(item: Wanted, builder: Package | Container, here: Machine, into: Path) -> str:
+    """What made the plan out of the one without weights; nothing where there is none that fits, or TensorRT refuses it."""
+    gpu = here.gpu(item.engine.compute_capability)
+    if not isinstance(builder, Package) or gpu is None or item.stripped is None or item.plan.is_file() or not _fits(item, here):
+        return ""
+    try:
+        by = builder.refit(item, gpu, into)
+    except SurgeryError:
+        return ""
+    shutil.copyfile(item.folder / item.stripped, into / item.stripped)
+    return by
+
+
+def _fits(item: Wanted, here: Machine) -> bool:
+    """Is the plan without weights that of the request, and for this machine and the server?"""
+    stripped = item.folder / (item.stripped or "")
+    version, release = server_tensorrt.tensorrt(item.server), server_tensorrt.release(item.server)
+    try:
+        found = provenance.read(stripped) if stripped.is_file() else None
+    except RepositoryError:
+        return False
+    if found is None or any(provenance.of_request(stripped, found, item.request, item.engine)):
+        return False
+    return not provenance.misfits(found, here, version, release)
 
 
 def _serves(item: Wanted, plan: Path, found: provenance.Provenance, here: Machine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +39,9 @@ class Wanted:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names of what is built, in the version folder: the plan, the one without weights, the provenance last."""
-        return tuple(filter(None, (self.engine.filename, self.stripped, f"{self.engine.filename}.json")))
+        """The names of what is built, in the version folder: the plan without weights, the plan; behind each its provenance."""
+        plans = filter(None, (self.stripped, self.engine.filename))
+        return tuple(name for plan in plans for name in (plan, f"{plan}.json"))
 
     @property
     def stripped(self) -> str | None:
@@ -56,7 +56,7 @@ def wanted(repository: Path, models: Iterable[str] = ()) -> list[Wanted]:
     """
     if not repository.is_dir():
         raise RepositoryError(f"no such model repository: {repository}", "run triton-repo build first, or correct the path")
-    servers = _servers(repository)
+    servers = lock.servers(repository)
     found = [
         Wanted(folder.parent.name, folder, request, engine, servers.get(folder.parent.name, DEFAULT_SERVER))
         for folder in _folders(repository)
@@ -71,6 +71,11 @@ def wanted(repository: Path, models: Iterable[str] = ()) -> list[Wanted]:
     return [item for item in found if not models or item.model in models]
 
 
+def pending(repository: Path) -> list[str]:
+    """The paths of the engines that are not there."""
+    return [item.name for item in wanted(repository) if not item.plan.is_file()]
+
+
 def of_folder(folder: Path) -> list[Wanted]:
     """The engines that one version folder asks for; none where it has no request, or one that cannot be read."""
     try:
@@ -83,18 +88,6 @@ def of_folder(folder: Path) -> list[Wanted]:
 def _folders(repository: Path) -> list[Path]:
     found = (path.parent for path in repository.glob(f"*/*/{engine_request.NAME}"))
     return sorted(folder for folder in found if folder.name.isdecimal() and not folder.parent.name.startswith("."))
-
-
-def _servers(repository: Path) -> dict[str, Version]:
-    """Model -> the oldest server that must load it, as its spec said; the lock remembers."""
-    found: dict[str, Version] = {}
-    for entry in lock.read(repository).values():
-        try:
-            said = json.loads(entry.steps["repository"]["serving"])["server"]
-        except (KeyError, ValueError, TypeError):
-            continue
-        found |= dict.fromkeys(entry.models, tuple(said))
-    return found
 
 
 def stale(item: Wanted, machine: Machine | None = None) -> str:

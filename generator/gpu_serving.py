@@ -67,7 +67,7 @@ def of(repository: Path) -> GpuServing:
         plugins=tuple(inside for _, inside in libraries),
         outside=tuple(inside for path, inside in libraries if path.is_absolute()),
         version_compatible=any(item.request.options.version_compatible for item in found),
-        pending=tuple(item.name for item in found if not item.plan.is_file()),
+        pending=tuple(engines.pending(repository)),
         releases=tuple(sorted({server_tensorrt.release(item.server) for item in found})),
     )
 

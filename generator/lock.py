@@ -53,6 +53,18 @@ def parse(source: str, where: str) -> dict[str, Entry]:
     return entries
 
 
+def servers(repository: Path) -> dict[str, tuple[int, ...]]:
+    """Model -> the oldest server that must load it, as its spec said. Raises what `read` does."""
+    found: dict[str, tuple[int, ...]] = {}
+    for entry in read(repository).values():
+        try:
+            said = json.loads(entry.steps["repository"]["serving"])["server"]
+        except (KeyError, ValueError, TypeError):
+            continue  # a folder that was only copied
+        found |= dict.fromkeys(entry.models, tuple(said))
+    return found
+
+
 def version(file: str) -> int | None:
     """The version that a path of `Entry.files` belongs to; None for what belongs to the model."""
     parts = file.split("/")

@@ -30,7 +30,7 @@ def onnx(config: ModelConfig, files: Files, version: int) -> OnnxFile | None:
 
 
 def openvino(config: ModelConfig, files: Files, version: int) -> IrFile | None:
-    """What an openvino model's IR says; None for other backends, formats and missing files. Raises CheckpointError."""
+    """An openvino model's IR; None for other backends and formats, and where there is no file. Raises CheckpointError."""
     path = files.get(f"{version}/{config.default_model_filename}")
     return openvino_signature.read(path) if path is not None and config.backend == "openvino" and path.suffix == ".xml" else None
 

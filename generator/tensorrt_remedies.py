@@ -19,8 +19,21 @@ class Remedy:
     #: A regular expression, looked for in what the parser or builder said.
     reason: str
     text: str
-    #: Passes of ours that do it.
+    #: Passes of ours that do it; `OPERATOR` stands for the operator.
     surgery: tuple[dict[str, Any], ...] = ()
+
+    def passes(self, operator: str) -> list[dict[str, Any]]:
+        """As `surgery:` in a spec says them."""
+        return [
+            {
+                name: [operator if one == OPERATOR else one for one in said] if isinstance(said, list) else said
+                for name, said in each.items()
+            }
+            for each in self.surgery
+        ]
+
+
+OPERATOR = "OPERATOR"
 
 
 def find(operator: str, reason: str) -> Remedy:
@@ -41,6 +54,10 @@ _TABULAR = (
     "TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble", "LinearClassifier", "LinearRegressor", "SVMClassifier",
     "SVMRegressor", "Scaler", "Normalizer", "Imputer", "OneHotEncoder", "ArrayFeatureExtractor", "ZipMap", "Binarizer",
     "FeatureVectorizer", "DictVectorizer", "CategoryMapper", "CastMap",
+)  # fmt: skip
+#: Refused by TensorRT-RTX 1.7 and defined as functions by ONNX: written out, they compile (benchmarks/preflight.py).
+_FUNCTIONS = (
+    "AffineGrid", "Attention", "CenterCropPad", "LayerNormalization", "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss",
 )  # fmt: skip
 _OPTIONAL = ("Optional", "OptionalGetElement", "OptionalHasElement")
 
@@ -92,14 +109,13 @@ REMEDIES: tuple[Remedy, ...] = (
     ),
     Remedy(_OPTIONAL, "", "export without Optional: pass None branches as separate models"),
     Remedy(
-        ("DFT", "Col2Im", "CenterCropPad", "AffineGrid", "Bernoulli", "BlackmanWindow", "HammingWindow", "HannWindow",
-         "MeanVarianceNormalization", "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss", "GroupNormalization",
-         "ReduceSumSquare", "HardSwish", "Mish", "Gelu", "Softplus", "LayerNormalization", "Celu", "CastLike", "Shrink",
-         "ThresholdedRelu", "PRelu", "Range"),
-        "plugin not found|no importer|unsupported|^false$",
-        "pass `decompose` writes it in simpler operators where ONNX defines it as a function; `fold_constants` where its inputs"
-        " are constant",
+        _FUNCTIONS, "", "pass `decompose` writes it in simpler operators",
+        ({"kind": "decompose", "operators": [OPERATOR]}, {"kind": "fold_constants"}),
     ),
+    Remedy(("DFT", "STFT"), "", "write it as a MatMul with a matrix of sines and cosines, of a fixed length"),
+    Remedy(("Col2Im",), "", "torch's fold: where patches do not overlap, Reshape and Transpose do the same"),
+    Remedy(("MaxUnpool",), "", "give the indices up: Resize (nearest) or ConvTranspose in its place, and train again"),
+    Remedy(("Det",), "", "write the determinant of small matrices out in Mul and Sub"),
     Remedy(
         ("If",), "", "both branches must give tensors of the same type and rank: make the choice at export time"
         " (pass `set_constant` on its condition, then `fold_constants`)",
@@ -113,7 +129,7 @@ REMEDIES: tuple[Remedy, ...] = (
         "operators of ai.onnx.ml are for CPUs: keep this model on onnxruntime",
     ),
     Remedy(
-        ("LayerNormalization", "BatchNormalization", "Dropout"), "outputs",
+        ("BatchNormalization", "Dropout"), "outputs",
         "only its first output exists in TensorRT: passes `inference_mode` and `remove_leftovers` take the others away",
     ),
     Remedy(

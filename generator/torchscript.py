@@ -34,6 +34,8 @@ _SAME = {"float16": 1e-2}
 _SAME_OTHERWISE = 1e-4
 #: What a writer adds by itself.
 _OWN_RECORDS = ("version", "byteorder", ".data/serialization_id", ".format_version", ".storage_alignment")
+#: Of operators that the backend's libtorch carries, and libtorchvision beside it.
+_NAMESPACES = ("aten", "prim", "quantized", "_quantized", "mkldnn", "torchvision")
 _ELSE = "or say `target: onnxruntime` or `target: openvino`"
 
 
@@ -63,6 +65,7 @@ class Job:
         with torch.no_grad(), Watch(served) as watch:
             made: Any = torch.jit.trace(served, self.trials[0].given, check_trace=False)  # type: ignore[no-untyped-call]
         work.frozen.update(watch.frozen)
+        _known_there(made.inlined_graph)
         save(torch.jit.freeze(made) if self.freeze else made, path)
         return how
 
@@ -134,6 +137,17 @@ def _takes_all(order: Order, work: Work) -> None:
         )
 
 
+def _known_there(graph: Any) -> None:
+    """Raise ExportError for operators that Python code has registered here: the server's libtorch does not have them."""
+    nodes, found = list(graph.nodes()), set[str]()
+    while nodes:
+        node = nodes.pop()
+        found.add(node.kind())
+        nodes += [inner for block in node.blocks() for inner in block.nodes()]
+    if foreign := sorted(kind for kind in found if kind.partition("::")[0] not in _NAMESPACES):
+        raise ExportError(f"it calls {', '.join(foreign)}, which libtorch in the server does not have")
+
+
 def save(module: Any, path: Path) -> None:
     """torch.jit.save, without the records that hold this machine's paths and the module's source for messages."""
     written = io.BytesIO()
@@ -167,9 +181,10 @@ def _described(path: Path, freeze: bool) -> dict[str, str]:
     """torch's version, the archive's format version, and operators that can run on the CPU alone."""
     reader: Any = torch._C.PyTorchFileReader(str(path))
     loaded: Any = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    graph = loaded.inlined_graph  # held: its nodes end with it
     fixed = {
         use.user.kind()
-        for node in loaded.inlined_graph.findAllNodes("prim::Constant")
+        for node in graph.findAllNodes("prim::Constant")
         if node.output().type().kind() == "DeviceObjType"
         for use in node.output().uses()
     }

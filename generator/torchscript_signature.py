@@ -17,6 +17,19 @@ def read(path: Path) -> tuple[list[str], int | None]:
     TorchScript archives hold their source as Python-like text under `code/`; nothing in them is run or unpickled.
     Raises CheckpointError for a file that is none.
     """
+    function = _forward(path)
+    return [argument.arg for argument in function.args.args[1:]], _outputs(function.returns)
+
+
+def kinds(path: Path) -> list[str]:
+    """The type of each argument of `forward`, as it stands in the archive: `Tensor`, `List[str]`, `Dict[str, Tensor]`, `float`.
+
+    Raises CheckpointError as `read` does.
+    """
+    return [ast.unparse(each.annotation) if each.annotation else "Tensor" for each in _forward(path).args.args[1:]]
+
+
+def _forward(path: Path) -> ast.FunctionDef:
     try:
         names = archives.names(path)
         sources = [name for name in names if "/code/__torch__" in name and name.endswith(".py")]
@@ -33,8 +46,7 @@ def read(path: Path) -> tuple[list[str], int | None]:
         raise CheckpointError(f"{path}: not a TorchScript archive: {what}", error.remedy) from None
     if not found:
         raise CheckpointError(f"{path}: its module has no forward", "script or trace a module with one")
-    function = found[-1]
-    return [argument.arg for argument in function.args.args[1:]], _outputs(function.returns)
+    return found[-1]
 
 
 def _top(path: Path, names: list[str], sources: list[str]) -> tuple[str, str]:

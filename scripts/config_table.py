@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, EnumDescriptor
     from google.protobuf.message import Message
 
-ROLES = ("preprocess", "model", "postprocess")
+ROLES = ("preprocess", "model", "head", "postprocess")
 _GROUP = {"count": 2, "kind": "gpu", "gpus": [0], "host_policy": "near"}
 _BATCHING = {
     "preferred_batch_sizes": [2], "max_queue_delay_us": 100, "preserve_ordering": True, "priority_levels": 1,
@@ -60,8 +60,8 @@ Made from the code by `make docs`; a test fails when it is out of date.
 
 What users set daily has a short form under `serving:`. Every other field of model_config.proto (in
 [triton-inference-server/common](https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto)) is said
-under `config:`, by the name it has there, for each model of the pipeline: `ensemble`, `preprocess`, `model`, `postprocess`; one
-that is served bare has only `model`.
+under `config:`, by the name it has there, for each model of the pipeline: `ensemble`, `preprocess`, `model`, `postprocess`, and
+`head` where head and NMS are a step of their own; one that is served bare has only `model`.
 
 ```yaml
 config:

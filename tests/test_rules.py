@@ -19,6 +19,8 @@ from differential import seeds
 
 IO = 'input { name: "I" data_type: TYPE_FP32 dims: 4 } output { name: "O" data_type: TYPE_FP32 dims: 4 } '
 PY = 'backend: "python" ' + IO
+OV = 'backend: "openvino" ' + IO
+PARAMETER = 'parameters { key: "%s" value { string_value: "%s" } }'
 CONTROL = "sequence_batching { direct { } control_input { name: 'C' control { %s } } } max_batch_size: 1"
 STATE = (
     "max_batch_size: 1 sequence_batching { direct { } state { input_name: 'S' output_name: 'T' data_type: TYPE_FP32 dims: [ 2, -1 ] "
@@ -133,6 +135,16 @@ ROWS = [
     ("regret/batch_in_dims", 'backend: "python" max_batch_size: 4 ' + IO.replace("dims: 4", "dims: [ -1, 4 ]"), "input[0].dims"),
     ("regret/parameter", IO + 'backend: "onnxruntime" parameters { key: "intra_op_threads_count" value { string_value: "1" } }', "parameters[intra_op_threads_count]"),
     ("python/model_file", PY + 'default_model_filename: "gone.py"', "default_model_filename"),
+    ("openvino/file", OV + 'default_model_filename: "gone.xml"', "default_model_filename"),
+    ("openvino/data_type", OV + 'output { name: "P" data_type: TYPE_STRING dims: 1 }', "output[1].data_type"),
+    ("openvino/instances", OV + "instance_group { kind: KIND_GPU }", "instance_group[0].kind"),
+    ("openvino/parameter", OV + PARAMETER % ("HINT_BF16", "NO"), "parameters[HINT_BF16]"),
+    ("openvino/parameter", OV + PARAMETER % ("NUM_STREAMS", "2x"), "parameters[NUM_STREAMS]"),
+    ("openvino/parameter", OV + PARAMETER % ("COMPILATION_NUM_THREADS", "1"), "parameters[COMPILATION_NUM_THREADS]"),
+    ("openvino/unknown_parameter", OV + PARAMETER % ("num_streams", "2"), "parameters[num_streams]"),
+    ("openvino/batch", OV + "max_batch_size: 2", "max_batch_size"),
+    ("openvino/batch", OV + "max_batch_size: 2 " + PARAMETER % ("ENABLE_BATCH_PADDING", "yes"), "max_batch_size"),
+    ("openvino/streams", OV + "instance_group { kind: KIND_CPU count: 2 }", "parameters[NUM_STREAMS]"),
 ]  # fmt: skip
 
 
@@ -143,12 +155,16 @@ def model(text: str, name: str = "m", files: tuple[str, ...] = ("1/model.py",)) 
 
 
 def world(*models: Model, server: tuple[int, ...] = (2, 51)) -> World:
-    return World({m.name: m for m in models}, server=server, gpus=0, backends=frozenset({"python", "onnxruntime", "tensorrt"}))
+    return World(
+        {m.name: m for m in models}, server=server, gpus=0, backends=frozenset({"python", "onnxruntime", "openvino", "tensorrt"})
+    )
 
 
 @pytest.mark.parametrize(("rule", "text", "field"), ROWS, ids=[f"{row[0]}-{i}" for i, row in enumerate(ROWS)])
 def test_a_rule_finds_its_mistake(rule: str, text: str, field: str) -> None:
-    files = ("1/model.onnx",) if "onnxruntime" in text else () if rule == "names/backend" else ("1/model.py",)
+    own = {"onnxruntime": "1/model.onnx", "openvino": "1/model.xml"}
+    file = next((name for backend, name in own.items() if f'"{backend}"' in text), "1/model.py")
+    files = () if rule == "names/backend" else (file,)
     found = [f for f in check(world(model(text, files=files))) if f.rule == rule]
     assert field in [f.field for f in found], [str(f) for f in check(world(model(text, files=files)))]
     assert all(f.found and f.expected and f.remedy and f.source for f in found)
@@ -249,8 +265,21 @@ def test_every_rule_says_what_it_looks_for_and_is_tested() -> None:
         "ensemble/decoupled",
         "ensemble/decoupled_cache",
     }
-    files = {
-        rule.id for rule in all_rules() if rule.id.split("/")[0] in ("onnx", "pytorch", "regret", "python", "engine", "tensorrt")
-    }
+    own = ("onnx", "openvino", "pytorch", "regret", "python", "engine", "tensorrt")
+    files = {rule.id for rule in all_rules() if rule.id.split("/")[0] in own}
     assert {rule.id for rule in all_rules()} - tested - elsewhere - files == set()
     assert all(rule.summary.endswith(".") and rule.source for rule in all_rules())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        "max_batch_size: 1",
+        "instance_group { kind: KIND_CPU count: 2 } " + PARAMETER % ("NUM_STREAMS", "2"),
+        "instance_group { kind: KIND_AUTO count: 2 } " + PARAMETER % ("PERFORMANCE_HINT", "throughput"),
+        PARAMETER % ("TARGET_DEVICE", "GPU") + PARAMETER % ("COMPILATION_NUM_THREADS", "1"),
+    ],
+)
+def test_a_right_openvino_model_has_no_findings(more: str) -> None:
+    assert [str(f) for f in check(world(model(OV + more, files=("1/model.xml", "1/model.bin"))))] == []

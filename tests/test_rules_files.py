@@ -170,11 +170,63 @@ def test_torchscript_names_and_counts(tmp_path: Path) -> None:
     assert config("image", "scale", "OUTPUT__1") == []
     assert config("INPUT__0", "INPUT__1", "OUTPUT__0") == []
     assert config("INPUT__0", "INPUT__2", "OUTPUT__0") == [("pytorch/names", "input[1].name")]
-    assert config("image", "scales", "OUTPUT__0") == [("pytorch/names", "input[1].name")]
+    assert config("image", "scales", "OUTPUT__0") == [("pytorch/order", "input[0].name")], "then the config's order decides"
     assert config("image", "scale", "OUTPUT__2") == [("pytorch/names", "output[0].name")]
-    assert config("image", "scale", "answer") == [("pytorch/names", "output[0].name")]
+    assert config("image", "scale", "answer") == [], "a single one is the first"
+    assert config("INPUT__1", "A__1", "OUTPUT__0") == [("pytorch/names", "input[1].name")]
+    assert config("scale", "picture", "OUTPUT__0") == [("pytorch/order", "input[0].name")]
     torch.save({"w": torch.ones(1)}, folder / "model.pt")
     assert config("image", "scale", "OUTPUT__0") == [("pytorch/file", "")]
+
+
+def torchscript(folder: Path, source: str, text: str) -> list[tuple[str, str, str]]:
+    """Rule, level and field of what is found on a model whose forward is `source`."""
+    import torch
+
+    version = folder / "r" / "m" / "1"
+    version.mkdir(parents=True, exist_ok=True)
+    module = type("Net", (torch.nn.Module,), {})()
+    scripted = torch.jit.script(module)
+    scripted.define(source + "\n")
+    torch.jit.save(scripted, version / "model.pt")
+    (version.parent / "config.pbtxt").write_text(f'backend: "pytorch" platform: "pytorch_libtorch" {text}')
+    world, _ = check.read(folder / "r", strict=True)
+    return [(f.rule, f.level, f.field) for f in check.check(world)]
+
+
+X, OUT = 'input { name: "x" data_type: TYPE_FP32 dims: 2 }', 'output { name: "OUTPUT__0" data_type: TYPE_FP32 dims: 2 }'
+ONE_TENSOR = "def forward(self, x: Tensor) -> Tensor:\n  return x"
+CONTROL = (
+    'sequence_batching {{ control_input {{ name: "{}" control {{ kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] }} }} }}'
+)
+STATE = 'sequence_batching {{ state {{ input_name: "{}" output_name: "OUTPUT__1" data_type: TYPE_FP32 dims: 2 }} }}'
+TWO_TENSORS = "def forward(self, x: Tensor, y: Tensor) -> Tuple[Tensor, Tensor]:\n  return x, y"
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "found"),
+    [
+        (ONE_TENSOR, X + OUT, []),
+        ("def forward(self, x: Dict[str, Tensor]) -> Tensor:\n  return x['a']", X.replace("x", "a") + X.replace("x", "b") + OUT, []),
+        (ONE_TENSOR, X + X.replace('"x"', '"y"') + OUT, [("pytorch/inputs", "input"), ("pytorch/order", "input[0].name")]),
+        ("def forward(self, x: Tensor, scale: float) -> Tensor:\n  return x * scale", X + X.replace('"x"', '"scale"') + OUT, [("pytorch/inputs", "input")]),
+        (ONE_TENSOR, X.replace("FP32", "UINT16") + OUT, [("pytorch/types", "input[0].data_type")]),
+        (ONE_TENSOR, X + OUT.replace("FP32", "BF16"), [("pytorch/types", "output[0].data_type")]),
+        ("def forward(self, x: List[str]) -> List[str]:\n  return x", X.replace("FP32", "STRING") + OUT.replace("FP32", "STRING"), []),
+        ("def forward(self, x: List[str]) -> List[str]:\n  return x", "max_batch_size: 4 " + X.replace("FP32", "STRING") + OUT, [("pytorch/types", "input[0].dims")]),
+        (ONE_TENSOR, X + OUT + 'parameters { key: "INFERENCE_MODE" value { string_value: "On" } }', []),
+        (ONE_TENSOR, X + OUT + 'parameters { key: "INFERENCE_MODE" value { string_value: "yes" } }', [("pytorch/parameters", "parameters[INFERENCE_MODE]")]),
+        (ONE_TENSOR, X + OUT + 'parameters { key: "INTRA_OP_THREAD_COUNT" value { string_value: "all" } }', [("pytorch/parameters", "parameters[INTRA_OP_THREAD_COUNT]")]),
+        (TWO_TENSORS, X.replace('"x"', '"INPUT__0"') + OUT + CONTROL.format("START"), [("pytorch/controls", "sequence_batching.control_input[0].name")]),
+        (TWO_TENSORS, X.replace('"x"', '"INPUT__0"') + OUT + CONTROL.format("START__1"), []),
+        (TWO_TENSORS, X + OUT + STATE.format("INPUT__1"), [("pytorch/controls", "input[0].name")]),
+        (TWO_TENSORS, X.replace('"x"', '"INPUT__0"') + OUT + STATE.format("INPUT__1"), []),
+    ],
+)  # fmt: skip
+def test_torchscript_against_its_config(tmp_path: Path, source: str, text: str, found: list[tuple[str, str]]) -> None:
+    ours = [row for row in torchscript(tmp_path, source, text) if row[0].startswith("pytorch/")]
+    assert [(name, field) for name, _, field in ours] == found
+    assert all((level == "warning") == (name == "pytorch/order") for name, level, _ in ours)
 
 
 def test_a_plan_that_is_none_and_has_no_record(tmp_path: Path) -> None:

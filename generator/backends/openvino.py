@@ -50,7 +50,6 @@ class OpenVino(Backend):
         Field(description="NUM_STREAMS: inferences side by side; left out, one for each instance of the model."),
     ] = None
     inference_num_threads: Annotated[Count | None, Field(description="INFERENCE_NUM_THREADS; left out: every core.")] = None
-    compilation_num_threads: Annotated[Count | None, Field(description="COMPILATION_NUM_THREADS; left out: every core.")] = None
     target_device: Annotated[
         str,
         Field(
@@ -98,7 +97,6 @@ class OpenVino(Backend):
             "PERFORMANCE_HINT": self.performance_hint and self.performance_hint.upper(),
             "NUM_STREAMS": self._streams(sum(group.count for group in config.instance_group)),
             "INFERENCE_NUM_THREADS": self.inference_num_threads,
-            "COMPILATION_NUM_THREADS": self.compilation_num_threads,
             "HINT_BF16": "YES" if self.inference_precision == "bf16" else None,
             "ENABLE_BATCH_PADDING": "YES" if config.max_batch_size > 1 else None,
         }

@@ -24,6 +24,7 @@ OUTPUT = click.option(
 @OUTPUT
 def command(specs: tuple[Path, ...], output: Path) -> None:
     """Build a model repository from SPECS: export, graph surgery, configs, ensembles."""
+    from generator import engines
     from generator.build import build, plan
     from generator.progress import StepProgress
 
@@ -43,6 +44,8 @@ def command(specs: tuple[Path, ...], output: Path) -> None:
     with StepProgress() as progress:
         rows = build(planned, output, progress)
     _table(rows, output, time.monotonic() - started)
+    if pending := engines.pending(output):
+        click.echo(f"still to be built, on a machine with an NVIDIA GPU: {', '.join(pending)}: {engines.COMMAND} {output}")
 
 
 def _table(rows: Sequence[tuple[str, int, str]], output: Path, seconds: float) -> None:

@@ -47,12 +47,15 @@ def command(*, repository: Path, models: tuple[str, ...], way: str | None, force
             _plan(item, reasons[item.name], here)
         return
     here = machine.here()
-    builder = engine_builders.choose(way)
-    buildable = _buildable(todo, here)
-    for item in buildable:
-        builder.check(item, here)
-    for item in buildable:
-        _build(repository, item, builder, here)
+    buildable = [item for item in todo if here.gpu(item.engine.compute_capability)]
+    if not buildable:
+        _nothing_here(found, todo, here)
+    else:
+        builder = engine_builders.choose(way)
+        for item in buildable:
+            builder.check(item, here)
+        for item in buildable:
+            _build(repository, item, builder, here)
     _pending([item for item in todo if item not in buildable], here)
 
 
@@ -77,16 +80,16 @@ def _for(item: Wanted) -> str:
     return f"compute capability {wanted}" if wanted else "the GPU that builds it"
 
 
-def _buildable(todo: list[Wanted], here: Machine) -> list[Wanted]:
-    """Those for GPUs that are here. Raises ToolError where there is none of them."""
-    found = [item for item in todo if here.gpu(item.engine.compute_capability)]
-    if not found:
-        wanted = ", ".join(dict.fromkeys(str(item.engine.compute_capability) for item in todo))
-        raise ToolError(
-            f"the engines that are to be built are for compute capability {wanted}; here is {here}",
-            "run `triton-repo engines` on a machine with such a GPU, or correct `compute_capabilities` of the target",
-        )
-    return found
+def _nothing_here(found: list[Wanted], todo: list[Wanted], here: Machine) -> None:
+    """What is to be built is for other GPUs. Raises ToolError where all that is asked for is."""
+    if any(here.gpu(item.engine.compute_capability) for item in found):
+        click.echo("nothing to do here: what is for this machine is up to date")
+        return
+    wanted = ", ".join(dict.fromkeys(str(item.engine.compute_capability) for item in todo))
+    raise ToolError(
+        f"the engines that are to be built are for compute capability {wanted}; here is {here}",
+        "run `triton-repo engines` on a machine with such a GPU, or correct `compute_capabilities` of the target",
+    )
 
 
 def _build(repository: Path, item: Wanted, builder: Package | Container, here: Machine) -> None:

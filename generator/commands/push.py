@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.errors import ServerError
+from generator.errors import RepositoryError, ServerError
 
 if TYPE_CHECKING:
     from generator.push import Parcel, Pushed
@@ -28,10 +28,15 @@ def command(repository: Path, destination: str, server: str | None, timeout: flo
     REPOSITORY's lock lists is pushed, and models of others there are not touched. With --server, models are loaded on a server
     with explicit model control; of one that polls it is awaited that it has seen them.
     """
-    from generator import contract, push
+    from generator import contract, engines, push
 
     if server:
         contract.check_url(server)
+        if pending := engines.pending(repository):
+            raise RepositoryError(
+                f"{', '.join(pending)}: still to be built, and no server loads the model before",
+                f"{engines.COMMAND} {repository} on the GPU host; or push without --server",
+            )
     found = push.parcel(repository)
     done = push.push(found, destination)
     _show(done, destination)

@@ -128,6 +128,8 @@ class World:
     strict: bool = False
     #: The GPUs of this machine, where it is the one that serves; None: not judged.
     machine: Machine | None = None
+    #: Model -> the oldest server that must load it, as its spec said; `server` counts where it is said.
+    servers: Mapping[str, Version] = field(default_factory=dict)
     #: Model -> rule and problem of its ONNX files, where TensorRT's parser was asked (`check --tensorrt`).
     preflight: Mapping[str, Sequence[tuple[str, Problem]]] = field(default_factory=dict)
 

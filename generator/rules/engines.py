@@ -145,11 +145,12 @@ def tensorrt_version(model: Model, world: World) -> Iterator[Problem]:
     """A plan was built by the TensorRT of the server, or by one that it may take plans from."""
     from generator import provenance, server_tensorrt
 
-    wanted = server_tensorrt.tensorrt(world.server)
+    server = world.server or world.servers.get(model.name, ())
+    wanted = server_tensorrt.tensorrt(server)
     known = {path: found for _, _, path, found in _known(model)}
     for version, name, field, path in _plans(model) if wanted else ():
         if found := known.get(path):
-            for misfit in provenance.misfits(found, None, wanted, server_tensorrt.release(world.server)):
+            for misfit in provenance.misfits(found, None, wanted, server_tensorrt.release(server)):
                 yield _problem(version, name, misfit, f"TensorRT {wanted}")
             continue
         built = _header(path)
@@ -223,7 +224,7 @@ def plugins(model: Model, world: World) -> Iterator[Problem]:
             elsewhere = Path(library.path).is_absolute() and (world.machine is None or Path(library.path).is_file())
             if not (here or elsewhere):
                 expected = "the plugin library, which the server must load before the plan"
-                yield Problem("", f"no {library.path}", expected, "copy it there, or correct `plugins:` of the target")
+                yield Problem("", f"no {library.path}", expected, "copy it there, or correct `plugin_libraries:` of the target")
 
 
 def _gpu(found: Provenance, machine: Machine) -> list[Misfit]:

@@ -161,6 +161,9 @@ def parameter(model: Model, world: World) -> Iterator[Problem]:
         value = _parameter(model, key)
         if takes is None or not value:
             continue
+        if key == "COMPILATION_NUM_THREADS" and _parameter(model, "TARGET_DEVICE") in ("", "CPU"):
+            yield Problem(f"parameters[{key}]", repr(value), "nothing: OpenVINO's CPU plugin has no such property", "remove it")
+            continue
         words, number = takes
         if value not in words and not (number and value.isascii() and value.isdigit()):
             expected = " or ".join([*words, *(["a number"] if number else [])])

@@ -59,15 +59,18 @@ class TritonPythonModel:
         self.padded = 0
         if args["model_instance_kind"] != "CPU":
             raise self._refusal("asks for KIND_GPU, and the OpenVINO backend has CPU instances only; say KIND_CPU")
+        path = self._path(os.path.join(args["model_repository"], args["model_version"]))  # noqa: PTH118 -- the server's strings
+        self._check_types()
+        properties = self._properties()
         self.ov = self._openvino()
-        model = self._read(os.path.join(args["model_repository"], args["model_version"]))  # noqa: PTH118 -- the server's strings
+        model = self._read(path)
         self._check_count(model)
         model = self._fitted(model, "input")
         if self.most:
             model = self._done("cannot be set to max_batch_size rows", lambda: self._of_batch(model))
         model = self._fitted(model, "output")
         self.outputs = [tensor["name"] for tensor in self.config["output"]]
-        self.request = self._compiled(model).create_infer_request()
+        self.request = self._compiled(model, properties).create_infer_request()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one execution, all in one inference; without batches, one after the other."""
@@ -164,10 +167,20 @@ class TritonPythonModel:
             raise self._refusal(f"{text}; `triton-repo build` of a spec with `target: {{kind: openvino}}` installs it") from error
         return openvino
 
-    def _read(self, folder: str) -> Any:
+    def _path(self, folder: str) -> str:
         path = os.path.join(folder, self.config.get("default_model_filename") or "model.xml")  # noqa: PTH118
         if not os.path.exists(path):  # noqa: PTH110
             raise self._refusal(f"has no file {path}")
+        return path
+
+    def _check_types(self) -> None:
+        for role in ("input", "output"):
+            for tensor in self.config.get(role, []):
+                if tensor["data_type"] not in _TYPES:
+                    text = f"{role} '{tensor['name']}' is {tensor['data_type']}"
+                    raise self._refusal(f"{text}, which the OpenVINO backend does not carry")
+
+    def _read(self, path: str) -> Any:
         self.core = self.ov.Core()
         if extension := self.given.get("CPU_EXTENSION_PATH"):
             self._done("has a CPU_EXTENSION_PATH that cannot be loaded", lambda: self.core.add_extension(extension))
@@ -189,8 +202,6 @@ class TritonPythonModel:
             name = tensor["name"]
             if name not in ports:
                 raise self._refusal(f"has no {role} '{name}', which the config names; it has {sorted(ports)}")
-            if tensor["data_type"] not in _TYPES:
-                raise self._refusal(f"{role} '{name}' is {tensor['data_type']}, which the OpenVINO backend does not carry")
             info = getattr(steps, role)(name).tensor()
             info.set_element_type(getattr(self.ov.Type, _TYPES[tensor["data_type"]]))
             shape = ports[name].get_partial_shape()
@@ -227,10 +238,11 @@ class TritonPythonModel:
         self.ov.set_batch(model, self.most)
         return model
 
-    def _compiled(self, model: Any) -> Any:
+    def _compiled(self, model: Any, properties: dict[str, str]) -> Any:
         """On TARGET_DEVICE, with the parameters that the backend hands on."""
         device = self.given.get("TARGET_DEVICE", "").upper() or "CPU"
-        for key, value in self._properties().items():
+        self.core.available_devices  # noqa: B018 -- loads the plugins, which refuse what they do not know at once
+        for key, value in properties.items():
             self._done(
                 f"has parameter {key} '{value}', which {device} refuses", lambda k=key, v=value: self._set_property(device, k, v)
             )

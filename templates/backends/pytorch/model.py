@@ -43,6 +43,15 @@ _VARIABLE = "TRITON_REPO_STANDIN_PYTORCH"
 _BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 #: What concerns GPUs and shared weights alone.
 _NO_EFFECT = ("DISABLE_CUDNN", "ENABLE_CACHE_CLEANING", "ENABLE_WEIGHT_SHARING")
+_FLAGS = (
+    *_NO_EFFECT,
+    "DISABLE_OPTIMIZED_EXECUTION",
+    "INFERENCE_MODE",
+    "ENABLE_JIT_PROFILING",
+    "ENABLE_JIT_EXECUTOR",
+    "ENABLE_TENSOR_FUSER",
+)
+_THREADS = ("INTRA_OP_THREAD_COUNT", "INTER_OP_THREAD_COUNT")
 #: As std::stoi reads it: what follows the number is passed over.
 _INTEGER = re.compile(r"\s*[+-]?\d+")
 #: Name in the config -> a tensor, or a list of str.
@@ -60,15 +69,19 @@ class TritonPythonModel:
             raise self._refusal(
                 "asks for KIND_GPU, and this stand-in runs on the CPU only; say KIND_CPU or KIND_AUTO in instance_group"
             )
+        self.batching = int(config.get("max_batch_size", 0)) > 0
         self._left_out(config)
         path = self._model_path(config, os.path.join(args["model_repository"], args["model_version"]))  # noqa: PTH118
+        flags, threads = self._parameters(config)
+        for role in ("input", "output"):
+            for tensor in config.get(role, []):
+                self._check_tensor(role, tensor)
         self.torch = self._torch(path)
-        self._options(config)
+        self._options(config, flags, threads)
         try:
             self.module: Any = self.torch.jit.load(path, map_location="cpu")
         except Exception as error:  # torch's errors have no class in common
             raise self._refusal(f"cannot be loaded by torch {self.torch.__version__}: {error}") from error
-        self.batching = int(config.get("max_batch_size", 0)) > 0
         self._check(config)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -176,10 +189,6 @@ class TritonPythonModel:
 
     def _left_out(self, config: dict[str, Any]) -> None:
         """What only the C++ backend does."""
-        if config.get("platform") == "torch_aoti":
-            raise self._refusal(
-                "is an AOTInductor package (platform torch_aoti), which only the C++ pytorch backend of 26.03 runs"
-            )
         if config.get("sequence_batching", {}).get("state"):
             raise self._refusal("keeps implicit state (sequence_batching.state), which only the C++ pytorch backend does")
         for kind in ("batch_input", "batch_output"):
@@ -213,43 +222,44 @@ class TritonPythonModel:
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch
 
-    def _options(self, config: dict[str, Any]) -> None:
-        """What ModelState::ParseParameters reads, under the same names and defaults."""
+    def _parameters(self, config: dict[str, Any]) -> tuple[dict[str, bool], dict[str, int]]:
+        """What ModelState::ParseParameters reads, as far as it is there."""
         given = {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
+        flags = {key: self._flag(key, given[key]) for key in _FLAGS if key in given}
+        threads = {key: self._integer(key, given[key]) for key in _THREADS if key in given}
         for key in _NO_EFFECT:
-            if key in given:
-                self._flag(given, key)
+            if key in flags:
                 pb_utils.Logger.log_warn(f"model '{self.name}': parameter '{key}' has no effect")
+        return flags, threads
+
+    def _options(self, config: dict[str, Any], flags: dict[str, bool], threads: dict[str, int]) -> None:
+        """The parameters brought into effect, with the backend's defaults."""
         jit, torch = self.torch._C, self.torch
-        jit._set_graph_executor_optimize(not self._flag(given, "DISABLE_OPTIMIZED_EXECUTION", default=False))
-        self.inference = self._flag(given, "INFERENCE_MODE", default=True)
+        jit._set_graph_executor_optimize(not flags.get("DISABLE_OPTIMIZED_EXECUTION", False))
+        self.inference = flags.get("INFERENCE_MODE", True)
         for key, switch in (
             ("ENABLE_JIT_PROFILING", jit._jit_set_profiling_mode),
             ("ENABLE_JIT_EXECUTOR", jit._jit_set_profiling_executor),
             ("ENABLE_TENSOR_FUSER", jit._jit_set_texpr_fuser_enabled),
         ):
-            if key in given:
-                switch(self._flag(given, key))
+            if key in flags:
+                switch(flags[key])
         instances = sum(int(group.get("count", 1)) for group in config.get("instance_group", [])) or 1
         cores = len(os.sched_getaffinity(0))
-        torch.set_num_threads(self._integer(given, "INTRA_OP_THREAD_COUNT") or max(1, cores // instances))
-        if count := self._integer(given, "INTER_OP_THREAD_COUNT"):
+        torch.set_num_threads(threads.get("INTRA_OP_THREAD_COUNT") or max(1, cores // instances))
+        if count := threads.get("INTER_OP_THREAD_COUNT"):
             torch.set_num_interop_threads(count)
 
-    def _integer(self, given: dict[str, str], key: str) -> int:
-        """0 where the parameter is not there, or none that the C++ backend would use."""
-        if key not in given:
-            return 0
-        if not (found := _INTEGER.match(given[key])):
-            raise self._refusal(f"has parameter {key} '{given[key]}'; an integer is expected")
+    def _integer(self, key: str, value: str) -> int:
+        """0 for one that the C++ backend passes over."""
+        if not (found := _INTEGER.match(value)):
+            raise self._refusal(f"has parameter {key} '{value}'; an integer is expected")
         return max(0, int(found[0]))
 
-    def _flag(self, given: dict[str, str], key: str, default: bool = False) -> bool:
-        if key not in given:
-            return default
-        if (value := given[key].lower()) not in _BOOLEANS:
-            raise self._refusal(f"has parameter {key} '{given[key]}'; {', '.join(_BOOLEANS)} is expected")
-        return _BOOLEANS[value]
+    def _flag(self, key: str, value: str) -> bool:
+        if value.lower() not in _BOOLEANS:
+            raise self._refusal(f"has parameter {key} '{value}'; {', '.join(_BOOLEANS)} is expected")
+        return _BOOLEANS[value.lower()]
 
     def _check(self, config: dict[str, Any]) -> None:
         """ModelInstanceState::ValidateInputs and ValidateOutputs: kinds of arguments, their number, names and types."""
@@ -268,8 +278,6 @@ class TritonPythonModel:
         for role, tensors in (("input", inputs), ("output", outputs)):
             if not tensors:
                 raise self._refusal(f"has no {role} in its config; one at least is expected")
-            for tensor in tensors:
-                self._check_tensor(role, tensor)
         known = [argument.name for argument in arguments]
         names = [tensor["name"] for tensor in inputs]
         self.inputs = {name: known.index(name) for name in names} if set(names) <= set(known) else self._places("input", names)
