@@ -28,7 +28,3 @@ class Accelerator(Plugin):
 
     def seal(self, config: ModelConfig, order: Order) -> None:
         """Set what depends on the finished graph."""
-
-    def pending(self, version_folder: Path) -> str:
-        """Why such a model cannot be loaded here; nothing where it can."""
-        return ""
