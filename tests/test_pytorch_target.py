@@ -260,15 +260,16 @@ def test_a_checkpoint_without_a_module(capsys: pytest.CaptureFixture[str], tmp_p
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["yolov4_tiny", "efficientnet_lite0"])
-def test_the_flagships(root: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if name == "efficientnet_lite0":
+@pytest.mark.parametrize("path", ["examples/torchscript.yaml", "ensembles/efficientnet_lite0.yaml"])
+def test_the_flagships(root: Path, path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if "efficientnet" in path:
         pytest.importorskip("efficientnet_lite_pytorch")
-    text = (root / "ensembles" / f"{name}.yaml").read_text().replace("../weights", str(root / "weights"))
-    (tmp_path / "spec.yaml").write_text(f"{text}target: {{kind: pytorch}}\n")
-    assert run(["build", str(tmp_path / "spec.yaml"), "-o", str(tmp_path / "repo")]) == 0
+    said = yaml.safe_load((root / path).read_text().replace("../weights", str(root / "weights")))
+    spec, repository = tmp_path / "spec.yaml", tmp_path / "repo"
+    spec.write_text(yaml.safe_dump({"target": {"kind": "pytorch"}, **said}))
+    assert run(["build", str(spec), "-o", str(repository)]) == 0
     capsys.readouterr()
-    assert run(["verify", str(tmp_path / "spec.yaml"), "-r", str(tmp_path / "repo"), "--json"]) == 0
+    assert run(["verify", str(spec), "-r", str(repository), "--json"]) == 0
     served = json.loads(capsys.readouterr().out)[-1]
     assert (served["name"], served["ok"]) == ("served", True)
     assert served["result"]["compared"] > 0
