@@ -381,17 +381,18 @@ def test_inputs_that_cannot_be_converted() -> None:
         Fp16(inputs="convert").tensors((pixels,), ())
 
 
-def test_weights_outside_stay_outside_and_are_half_as_large(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", [Fp16(), Bf16()])
+def test_weights_outside_stay_outside_and_are_half_as_large(tmp_path: Path, precision: Half) -> None:
     weights_before = outer_graphs.network()
     graph.save(weights_before, tmp_path / "fp32.onnx", limit=0)
     samples = sampling.samples(Interface(*graph.interface(weights_before)))
-    Fp16().apply(tmp_path / "fp32.onnx", tmp_path / "half.onnx", samples[:1])
+    precision.apply(tmp_path / "fp32.onnx", tmp_path / "half.onnx", samples[:1])
     sizes = {name: (tmp_path / f"{name}.onnx.data").stat().st_size for name in ("fp32", "half")}
     assert sizes["half"] < 0.6 * sizes["fp32"]
     assert (tmp_path / "half.onnx").stat().st_size < 100_000
-    oracle = graph.session(Fp16().oracle(tmp_path / "half.onnx", tmp_path))
+    oracle = graph.session(precision.oracle(tmp_path / "half.onnx", tmp_path))
     before = graph.run(graph.session(tmp_path / "fp32.onnx"), samples[0])
-    assert tensors(before, graph.run(oracle, samples[0]), 1e-4, 1e-3, 2**-7).ok
+    assert tensors(before, graph.run(oracle, samples[0]), 1e-4, 0.0, 16 * precision.rounding).ok
 
 
 def test_a_plugin_ends_what_is_measured(tmp_path: Path) -> None:
