@@ -154,7 +154,8 @@ def _extra(name: str, a: NDArray[Any], b: NDArray[Any] | None, bounds: Bounds) -
     if b is None:
         return f"{name} is missing"
     distance = float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
-    limit = _CORNERS if name == "det_keypoints" else bounds.absolute + bounds.relative * float(np.abs(a).max(initial=0.0))
+    size = float(np.abs(a).max(initial=0.0))
+    limit = (_CORNERS if name == "det_keypoints" else bounds.absolute + bounds.relative * size) + bounds.of_largest * size
     return "" if distance <= limit else f"{name} differs by {distance:.3g}; the bound is {limit:.3g}"
 
 

@@ -11,6 +11,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,7 +130,8 @@ class Choice:
         for value in touched:
             size = self.measured.get(value.name or "", 0.0) if value is not None else 0.0
             if value is not None and not size <= self.limit:
-                return f"overflow: |{value.name}| reaches {size:.3g}"
+                reaches = f"|{value.name}| reaches {size:.3g}" if isfinite(size) else f"{value.name} holds NaN or infinity"
+                return f"overflow: {reaches}"
         return ""
 
     def _weight(self, value: ir.Value, all_of_it: bool) -> str:

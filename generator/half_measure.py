@@ -73,7 +73,7 @@ def floats(model: ModelProto) -> list[str]:
 
 
 def largest(model: ModelProto, samples: Iterable[Arrays], ends: Sequence[str]) -> tuple[dict[str, float], list[Arrays]]:
-    """|x| of each FP32 tensor over all samples (NaN or infinity where it holds one), and the tensors `ends` for each sample."""
+    """|x| of each FP32 tensor over all samples (NaN where it holds NaN or infinity), and the tensors `ends` for each sample."""
     names = floats(model)
     found, answers = dict.fromkeys(names, 0.0), []
     session = graph.session_of(_probed(model, names, ends))
@@ -100,7 +100,7 @@ def _worse(a: float, b: float) -> float:
 
 
 def _probed(model: ModelProto, names: Sequence[str], ends: Sequence[str]) -> ModelProto:
-    """The part that runs, a scalar more for each name: max |x|, and NaN or infinity where there is one.
+    """The part that runs, a scalar more for each name: max |x|, and NaN where there is NaN or infinity.
 
     max(|x|, 0) + sum(x - x): a maximum may pass over NaN, a sum does not, and x - x is 0 but for NaN and infinity. The zero is
     for tensors without elements.

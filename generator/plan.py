@@ -191,7 +191,7 @@ def _edited(pipeline: Pipeline, made: Step) -> list[Step]:
         "export": made.key,
         "external data from": f"{pipeline.spec.external_data_from} MiB",
         **_said("surgery", [step.model_dump(mode="json") for step in passes], files),
-        **_said("bounds", [bounds.absolute, bounds.relative]),
+        **_said("bounds", [bounds.absolute, bounds.relative, bounds.of_largest]),
         **{f"file {path.name}": file_digest(path) for path in _data(files)},
         "sources": _sources(_PASSES[1], passes, [path for path in files if path.suffix == ".py"]),
         **_versions(_PASSES[0]),

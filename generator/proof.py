@@ -118,7 +118,8 @@ class Prover:
         result = Comparison()
         for name, values in wanted.items():
             steps = _STEPS * float(np.finfo(values.dtype).eps) if _is_float(values) else 0.0
-            result.add(compare.tensors({name: values}, found, self._bounds.absolute, max(self._bounds.relative, steps)))
+            relative = max(self._bounds.relative, steps)
+            result.add(compare.tensors({name: values}, found, self._bounds.absolute, relative, self._bounds.of_largest))
         return result
 
 

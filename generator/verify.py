@@ -123,7 +123,7 @@ def _edited(
     bounds, result = pipeline.spec.verify.bounds, Comparison()
     renamed = [{new.name: each[old.name] for new, old in zip(raw.outputs, own.outputs, strict=True)} for each in answers]
     for wanted, other in zip(renamed, found, strict=True):
-        result.add(compare.tensors(wanted, other, bounds.absolute, bounds.relative))
+        result.add(compare.tensors(wanted, other, bounds.absolute, bounds.relative, bounds.of_largest))
     return renamed, result
 
 
@@ -131,7 +131,7 @@ def _exported(pipeline: Pipeline, path: Path, samples: Sequence[Sample], answers
     bounds, session, result = pipeline.spec.verify.bounds, graph.session(path, optimise=False), Comparison()
     for sample, source in zip(samples, answers, strict=True):
         found = aligned(source, _run(pipeline, session, sample.source), pipeline.spec.checkpoint.unordered())
-        result.add(compare.tensors(source, found, bounds.absolute, bounds.relative))
+        result.add(compare.tensors(source, found, bounds.absolute, bounds.relative, bounds.of_largest))
         if pipeline.head is not None and pipeline.spec.nms is not None and not pipeline.spec.surgery and result.ok:
             a, b = _reference(pipeline, source), _reference(pipeline, found)
             boxes = compare.detections(a, b, bounds, pipeline.spec.nms.score_threshold)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from generator import graph, half_choice, half_oracle, precisions, preflight, preflight_run, sampling, weights
+from generator import graph, half_choice, half_measure, half_oracle, precisions, preflight, preflight_run, sampling, weights
 from generator.cli import run
 from generator.compare import tensors
 from generator.errors import SurgeryError
@@ -305,16 +305,34 @@ def test_control_flow_stays_whole_with_what_it_reads(tmp_path: Path) -> None:
 
 
 def test_types_decide_what_an_operator_takes(tmp_path: Path) -> None:
-    """Resize: scales are FP32 whatever X is. Round and Einsum have no bfloat16 in opset 22."""
+    """Resize: scales and roi are FP32 whatever X is. Einsum has no bfloat16 in opset 22."""
     made = model(
         "float[batch, 1, 4, 4] x => float[batch, 1, 8, 8] y, float[batch, 1, 4] z",
-        'a = Sigmoid(x) y = Resize<mode = "nearest">(a, , scales) z = Einsum<equation = "bcij->bci">(a)',
+        'a = Sigmoid(x) y = Resize<mode = "nearest">(a, roi, scales) z = Einsum<equation = "bcij->bci">(a)',
         scales=np.array([1, 1, 2, 2], np.float32),
+        roi=np.array([0, 0, 0, 0, 1, 1, 1, 1], np.float32),
     )
     after, _ = convert(tmp_path, made)
     assert not kept(after)
-    assert kinds(after)["scales"] == FP32
+    assert kinds(after)["scales"] == kinds(after)["roi"] == FP32
     assert kept(convert(tmp_path, made, Bf16())[0]) == {"einsum_2": "ONNX has no bfloat16 for it in opset 22"}
+
+
+def test_an_output_that_follows_no_input_keeps_its_type(tmp_path: Path) -> None:
+    """LayerNormalization may give its mean in bfloat16 by the schema; its stash_type says FP32."""
+    body = "y, mean = LayerNormalization(x, one) z = Sigmoid(mean)"
+    made = model("float[batch, 4] x => float[batch, 4] y, float[batch, 1] z", body, one=np.ones(4, np.float32))
+    assert kinds(convert(tmp_path, made, Bf16())[0])["mean"] == FP32
+
+
+def test_nan_and_infinity_are_measured() -> None:
+    made = model("float[a] x => float[a] y", "d = Div(x, x) m = Mul(x, x) y = Add(d, m)")
+    checked = graph.checked(made, "the test")
+    found, (answer,) = half_measure.largest(checked, [{"x": np.array([1, -3, 0], np.float32)}], ["y"])
+    assert np.isnan(found["d"])
+    assert (found["x"], found["m"], answer["y"][1]) == (3, 9, 10)
+    assert np.isnan(half_measure.largest(checked, [{"x": np.array([1e30], np.float32)}], [])[0]["m"])
+    assert half_measure.largest(checked, [{"x": np.zeros(0, np.float32)}], [])[0]["m"] == 0
 
 
 def test_casts_of_the_graph_are_led_past(tmp_path: Path) -> None:
@@ -363,17 +381,18 @@ def test_inputs_that_cannot_be_converted() -> None:
         Fp16(inputs="convert").tensors((pixels,), ())
 
 
-def test_weights_outside_stay_outside_and_are_half_as_large(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", [Fp16(), Bf16()])
+def test_weights_outside_stay_outside_and_are_half_as_large(tmp_path: Path, precision: Half) -> None:
     weights_before = outer_graphs.network()
     graph.save(weights_before, tmp_path / "fp32.onnx", limit=0)
     samples = sampling.samples(Interface(*graph.interface(weights_before)))
-    Fp16().apply(tmp_path / "fp32.onnx", tmp_path / "half.onnx", samples[:1])
+    precision.apply(tmp_path / "fp32.onnx", tmp_path / "half.onnx", samples[:1])
     sizes = {name: (tmp_path / f"{name}.onnx.data").stat().st_size for name in ("fp32", "half")}
     assert sizes["half"] < 0.6 * sizes["fp32"]
     assert (tmp_path / "half.onnx").stat().st_size < 100_000
-    oracle = graph.session(Fp16().oracle(tmp_path / "half.onnx", tmp_path))
+    oracle = graph.session(precision.oracle(tmp_path / "half.onnx", tmp_path))
     before = graph.run(graph.session(tmp_path / "fp32.onnx"), samples[0])
-    assert tensors(before, graph.run(oracle, samples[0]), 1e-4, 1e-3, 2**-7).ok
+    assert tensors(before, graph.run(oracle, samples[0]), 1e-4, 0.0, 16 * precision.rounding).ok
 
 
 def test_a_plugin_ends_what_is_measured(tmp_path: Path) -> None:
