@@ -56,14 +56,19 @@ def plan(specs: Sequence[Path], output: Path, progress: Progress | None = None) 
     entries = lock.read(output)
     pipelines = resolved(specs)
     for each in pipelines:
-        if isinstance(each, Pipeline):
+        if isinstance(each, Pipeline) and not each.pending:
             each.target_fits()
     if progress is not None:
         pipelines = [learning.learn(each, progress) if isinstance(each, Pipeline) else each for each in pipelines]
     planned = []
     pipelines, waiting = _parted(pipelines)
+    for each in pipelines:
+        if isinstance(each, Pipeline):
+            each.target_takes()
     warnings = plan_check.judge(pipelines, output)
     for pipeline in pipelines:
+        if isinstance(pipeline, Pipeline) and pipeline.learned:
+            pipeline.target_fits()
         entry = entries.get(pipeline.spec.name)
         item = _planned(pipeline, entry, output)
         if not item.fresh:

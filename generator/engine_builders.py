@@ -33,6 +33,7 @@ class Package:
 
     def check(self, item: Wanted, here: Machine) -> None:
         """Raise ToolError where the package, the driver or its version is not what `item` needs."""
+        _plugins(item)
         version, cuda = _installed()
         if cuda and (problem := machine.too_old(here.driver, cuda)):
             raise ToolError(*problem)
@@ -67,6 +68,7 @@ class Container:
 
     def check(self, item: Wanted, here: Machine) -> None:
         """Raise ToolError or SurgeryError where docker does not answer, or trtexec has no word for what `item` asks for."""
+        _plugins(item)  # docker would make a folder in the place of a file that it cannot mount
         engine_trtexec.commands(item, here.gpus[0], item.folder, paths.cache())
         if problem := container.docker_problem():
             raise ToolError(problem[0], _BOTH if "not installed" in problem[0] else f"{problem[1]}; or {_PACKAGE}")
@@ -144,6 +146,16 @@ def _serves(item: Wanted, plan: Path, found: provenance.Provenance, here: Machin
     version, release = server_tensorrt.tensorrt(item.server), server_tensorrt.release(item.server)
     for misfit in provenance.misfits(found, here, version, release):
         raise RepositoryError(f"{item.name}: {misfit.what}", misfit.remedy)
+
+
+def _plugins(item: Wanted) -> None:
+    """Raise ToolError for a library that the spec says is on this machine, and is not."""
+    for library in item.request.plugins:
+        if library.sha256 is None and not Path(library.path).is_file():
+            raise ToolError(
+                f"{item.name}: no plugin library {library.path} on this machine",
+                "put it there, or correct `plugin_libraries:` of the target",
+            )
 
 
 def _installed() -> tuple[str, int]:

@@ -87,7 +87,7 @@ def build(
     assert engine.stripped is not None
     stripped = str(into / engine.stripped)
     facts = _run(tensorrt, {**task, "plan": stripped}, told)
-    return {**facts, **_run(tensorrt, {**task, "do": "refit", "stripped": stripped}, told)}
+    return {**facts, **_run(tensorrt, {**task, **_refitting(request, Path(stripped))}, told)}
 
 
 def refit(folder: Path, request: EngineRequest, engine: Engine, into: Path, *, tensorrt: TensorRT = TensorRT()) -> dict[str, str]:
@@ -95,10 +95,14 @@ def refit(folder: Path, request: EngineRequest, engine: Engine, into: Path, *, t
     hold(folder, request)
     assert engine.stripped is not None
     task = {
-        "do": "refit", "library": tensorrt.library, "onnx": str(folder / request.onnx), "plugins": libraries(folder, request),
-        "stripped": str(folder / engine.stripped), "plan": str(into / engine.filename),
+        "library": tensorrt.library, "onnx": str(folder / request.onnx), "plugins": libraries(folder, request),
+        "plan": str(into / engine.filename), **_refitting(request, folder / engine.stripped),
     }  # fmt: skip
     return _run(tensorrt, task, lambda _: None)
+
+
+def _refitting(request: EngineRequest, stripped: Path) -> dict[str, Any]:
+    return {"do": "refit", "stripped": str(stripped), "host_code": request.options.version_compatible}
 
 
 def hold(folder: Path, request: EngineRequest) -> None:

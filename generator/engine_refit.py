@@ -24,7 +24,7 @@ def refit(task: dict[str, Any]) -> dict[str, str]:
 
     started, heard = time.monotonic(), tensorrt_module.log()
     tensorrt_module.plugins(task["plugins"], heard)
-    engine = _engine(Path(task["stripped"]), heard)
+    engine = _engine(Path(task["stripped"]), heard, task["host_code"])
     refitter = trt.Refitter(engine, heard)
     parser = trt.OnnxParserRefitter(refitter, heard)
     if not parser.refit_from_file(task["onnx"]) or not refitter.refit_cuda_engine():
@@ -38,7 +38,8 @@ def refit(task: dict[str, Any]) -> dict[str, str]:
 _ANEW = "build the engine again: `triton-repo engines --force`"
 
 
-def _engine(plan: Path, heard: tensorrt.ILogger) -> tensorrt.ICudaEngine:
+def _engine(plan: Path, heard: tensorrt.ILogger, host_code: bool) -> tensorrt.ICudaEngine:
+    """`host_code`: the plan carries a runtime of its own, which is run; only one that was asked for so may."""
     import tensorrt as trt
 
     try:
@@ -46,6 +47,7 @@ def _engine(plan: Path, heard: tensorrt.ILogger) -> tensorrt.ICudaEngine:
     except TypeError:  # what pybind11 makes of a null pointer
         why = tensorrt_module.reason(heard)
         raise ToolError(f"{tensorrt_module.version()} cannot start here: {why}", tensorrt_module.NO_GPU) from None
+    runtime.engine_host_code_allowed = host_code
     engine = runtime.deserialize_cuda_engine(plan.read_bytes())
     if engine is None:
         raise SurgeryError(f"{plan}: {tensorrt_module.version()} does not load it: {tensorrt_module.reason(heard)}", _ANEW)

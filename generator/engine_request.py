@@ -68,14 +68,14 @@ class EngineOptions(Model):
         Field(ge=0, le=5, description="0 builds fastest, 5 searches longest; left out, TensorRT's own (3)."),
     ] = None
     version_compatible: Annotated[
-        bool, Field(description="The plan also loads in other TensorRT versions of the same major number.")
+        bool, Field(description="The plan also loads in later TensorRT versions of the same major number.")
     ] = False
     hardware_compatibility: Annotated[
         Literal["none", "ampere_plus", "same_compute_capability"],
         Field(description="On which GPUs besides the one that built it the plan runs; all but none cost some speed."),
     ] = "none"
     weight_streaming: Annotated[
-        bool, Field(description="Weights may stay in host memory and stream to the GPU, where they do not fit it.")
+        bool, Field(description="Weights may stream from host memory; Triton's backend streams none (docs/tensorrt.md).")
     ] = False
     strip_plan: Annotated[
         bool,

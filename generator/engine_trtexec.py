@@ -129,7 +129,7 @@ def _timing(item: Wanted, gpu: Gpu) -> list[str]:
 
 
 def _major(item: Wanted) -> int:
-    """TensorRT's major version in the container: 11 came in June 2026."""
+    """TensorRT's major version in the container; where the table ends, by the date: 11 came in June 2026."""
     version = server_tensorrt.tensorrt(item.server)
     return int(version.partition(".")[0]) if version else 11 if server_tensorrt.release(item.server) >= "26.06" else 10
 

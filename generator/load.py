@@ -251,7 +251,9 @@ def _without_tags(root: yaml.Node, loc: Loc, kind: str) -> Loc:
             node = child if child is not None else node
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
             node = node.value[step]
-        elif not isinstance(step, int):
+        elif not isinstance(step, int) and not (
+            isinstance(node, yaml.ScalarNode) and index == len(loc) - 1 and kind == "missing"
+        ):
             continue
         kept.append(step)
     return tuple(kept)

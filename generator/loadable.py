@@ -72,6 +72,9 @@ def _why(folder: Path, model: Model, world: World, here: Machine) -> str:
         return f"this server has no {backend} backend: the official container has it (triton-repo serve --container print)"
     if world.gpus == 0 and any(problem.field.endswith(".kind") for problem in gpu_instances.find(model, world)):
         return "its instances are on a GPU, and this machine has none"
+    device = model.config.parameters["TARGET_DEVICE"].string_value if "TARGET_DEVICE" in model.config.parameters else "CPU"
+    if backend == "openvino" and not device.startswith(("CPU", "AUTO")):
+        return f"it is for {device}: serve it where the OpenVINO backend has that device"
     return ""
 
 
@@ -82,7 +85,10 @@ def _pending(folder: Path, here: Machine) -> str:
     if items and not needed:
         return f"none of its engines is for a GPU that is here ({here})"
     missing = [item.engine.filename for item in needed if not item.plan.is_file()]
-    return f"its engine {', '.join(missing)} is still to be built: {engines.COMMAND} on the GPU host" if missing else ""
+    if not missing:
+        return ""
+    what = "engine" if len(missing) == 1 else "engines"
+    return f"{what} {', '.join(missing)} still to be built: {engines.COMMAND} on the GPU host"
 
 
 def _has(backend: str) -> bool:
@@ -96,7 +102,7 @@ def _ensembles(models: Mapping[str, Model], found: Mapping[str, str]) -> dict[st
     told = dict(found)
     while True:
         new = {
-            name: f"its step {step} is left out"
+            name: f"its step {step} is left out: {told[step]}"
             for name, model in models.items()
             if name not in told
             for step in [next((s.model_name for s in model.config.ensemble_scheduling.step if s.model_name in told), "")]

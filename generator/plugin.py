@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Union
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
 
 class Model(BaseModel):
@@ -67,6 +67,17 @@ class Choice:
         choices = tuple(family(self.package).values())
         if not choices:
             return handler(source)
-        if len(choices) == 1:
-            return handler.generate_schema(choices[0])
-        return handler.generate_schema(Annotated[Union[choices], Field(discriminator="kind")])
+        one = choices[0] if len(choices) == 1 else Annotated[Union[choices], Field(discriminator="kind")]
+        schema, names = handler.generate_schema(one), core_schema.literal_schema(_alone(choices))
+        said = core_schema.union_schema([schema, names]) if names["expected"] else schema
+        return core_schema.no_info_before_validator_function(_kind, schema, json_schema_input_schema=said)
+
+
+def _kind(value: Any) -> Any:
+    """`tensorrt` says `{kind: tensorrt}`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def _alone(choices: tuple[type[Plugin], ...]) -> list[Any]:
+    """Kinds of which nothing else must be said."""
+    return [cls.model_fields["kind"].default for cls in choices if not any(f.is_required() for f in cls.model_fields.values())]

@@ -26,7 +26,7 @@ _UNPARSED = ("NonZero", "RoiAlign", "DeformConv")
 #: What it parses and does not build.
 _UNBUILT = ("NonMaxSuppression",)
 #: How often something more is cut off before the rest stays unjudged.
-_ROUNDS = 12
+_ROUNDS = 32
 #: TensorRT's names of types -> ONNX's.
 _TYPES = {
     "FLOAT": "FLOAT", "HALF": "FLOAT16", "BF16": "BFLOAT16", "INT8": "INT8", "INT32": "INT32", "INT64": "INT64", "BOOL": "BOOL",
@@ -138,7 +138,8 @@ class _Judging:
 
     def _unbuildable(self, capability: str, messages: list[str]) -> bool:
         """One problem; where its nodes are known they are cut off, and the rest is compiled without them."""
-        names = [name for name in preflight_notes.mentioned(messages, self.nodes) if name not in self.ends][:1]
+        left = {name: node for name, node in self.nodes.items() if name not in self.ends}
+        names = (preflight_notes.mentioned(messages, left) or preflight_notes.of_operators(messages, left))[:1]
         reason = " / ".join(messages)
         if not names:
             self._say("tensorrt/compile", "", preflight_notes.short(reason), f"a graph that compiles for {capability}",
@@ -199,6 +200,8 @@ class _Judging:
         if node is not None and operator in _UNPARSED and self.terms.by.rtx:
             self._unjudged(node, "TensorRT for RTX lacks it, TensorRT has it")
             return
+        for name in names:
+            reason = reason.replace(f"{name}: ", "")  # one reason, however many nodes
         said, remedy = preflight_notes.short(reason), tensorrt_remedies.find(operator, reason)
         for one in self.found.refused:
             if (one.operator, one.reason) == (operator, said):
@@ -220,11 +223,12 @@ class _Judging:
                 self._say("tensorrt/type", "", found, f"{own}, as in the graph", remedy)
 
     def _strange(self) -> str:
-        """The inputs of a type that TensorRT has not, of which the parser gives no name."""
+        """Inputs and outputs of a type that TensorRT has not, of which the parser gives no name."""
         import onnx
 
-        kinds = {value.name: onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type) for value in self.model.graph.input}
-        found = [f"input {name} of {kind}" for name, kind in kinds.items() if kind not in (*_TYPES.values(), "DOUBLE")]
+        ends = [("input", value) for value in self.model.graph.input] + [("output", value) for value in self.model.graph.output]
+        kinds = [(side, value.name, onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)) for side, value in ends]
+        found = [f"{side} {name} of {kind}" for side, name, kind in kinds if kind not in (*_TYPES.values(), "DOUBLE")]
         return ", ".join(found) or "the graph"
 
     def _doubles(self) -> None:

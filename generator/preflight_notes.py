@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,3 +61,10 @@ def mentioned(messages: Iterable[str], names: Iterable[str]) -> list[str]:
             found.append(name)
             text = re.sub(pattern, " ", text)
     return found
+
+
+def of_operators(messages: Iterable[str], nodes: Mapping[str, NodeProto]) -> list[str]:
+    """Where no node is named but one operator of the graph is, the nodes of that operator."""
+    text = " ".join(messages)
+    kinds = {node.op_type for node in nodes.values() if len(node.op_type) > 4 and re.search(rf"\b{node.op_type}\b", text)}
+    return [name for name, node in nodes.items() if node.op_type in kinds] if len(kinds) == 1 else []

@@ -50,8 +50,14 @@ def _by_text(value: Any) -> Any:
     return {str(key): span for key, span in value.items()} if isinstance(value, Mapping) else value
 
 
+def _as_said(value: Any) -> Any:
+    return value
+
+
+#: How the spec says them: short or long.
+SaidSpan = Annotated[Span, BeforeValidator(_as_said, json_schema_input_type=int | list[int] | Span)]
 #: Said: axis, by its number or its name -> lengths.
-Axes = Annotated[dict[str, Span], BeforeValidator(_by_text)]
+Axes = Annotated[dict[str, SaidSpan], BeforeValidator(_by_text)]
 #: Said of an input that is a shape: its smallest, usual and largest values.
 Values = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
@@ -59,7 +65,7 @@ Values = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 class SaidProfile(Model):
     """One of several profiles; what it leaves out is as without it."""
 
-    batch: Annotated[Span | None, Field(description="Sizes of batches; left out, 1 to max_batch_size.")] = None
+    batch: Annotated[SaidSpan | None, Field(description="Sizes of batches; left out, 1 to max_batch_size.")] = None
     ranges: Annotated[dict[str, Axes], Field(description="Input -> axis -> lengths, inside those of the target.")] = Field(
         default_factory=dict
     )

@@ -7,7 +7,9 @@ from generator.server_version import Version
 
 #: https://docs.nvidia.com/deeplearning/frameworks/support-matrix/index.html, and the release notes of each container
 #: (https://docs.nvidia.com/deeplearning/triton-inference-server/release-notes/index.html).
-#: Later releases are not listed here: for those nothing is claimed.
+#: The pages could not be opened when this was written. Seen: 24.07, 24.08, 24.09, 24.12 and 25.02 in Dockerfile.win10.min on the
+#: server's release branches; 24.09, 24.10 and 25.09 in what others saw in the containers; the rest is as remembered.
+#: Later releases are not listed: for those nothing is claimed.
 _TENSORRT = {
     "24.05": "10.0", "24.06": "10.1", "24.07": "10.2", "24.08": "10.3", "24.09": "10.4", "24.10": "10.5", "24.11": "10.6",
     "24.12": "10.7", "25.01": "10.8", "25.02": "10.8", "25.03": "10.9", "25.04": "10.9", "25.05": "10.10", "25.06": "10.11",

@@ -49,7 +49,17 @@ _SEQUENCES = (
     "SplitToSequence", "ConcatFromSequence",
 )  # fmt: skip
 _TEXTS = ("StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch", "TfIdfVectorizer", "LabelEncoder")
-_INTEGER = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
+_INTEGER = (
+    "ConvInteger",
+    "MatMulInteger",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QLinearAdd",
+    "QLinearMul",
+    "QLinearGlobalAveragePool",
+    "QGemm",
+)
 _TABULAR = (
     "TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble", "LinearClassifier", "LinearRegressor", "SVMClassifier",
     "SVMRegressor", "Scaler", "Normalizer", "Imputer", "OneHotEncoder", "ArrayFeatureExtractor", "ZipMap", "Binarizer",
@@ -57,15 +67,12 @@ _TABULAR = (
 )  # fmt: skip
 #: Refused by TensorRT-RTX 1.7 and defined as functions by ONNX: written out, they compile (benchmarks/preflight.py).
 _FUNCTIONS = (
-    "AffineGrid", "Attention", "CenterCropPad", "LayerNormalization", "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss",
+    "AffineGrid", "Attention", "CenterCropPad", "LayerNormalization", "NegativeLogLikelihoodLoss", "SwiGLU",
 )  # fmt: skip
 _OPTIONAL = ("Optional", "OptionalGetElement", "OptionalHasElement")
 
 REMEDIES: tuple[Remedy, ...] = (
-    Remedy(
-        ("GridSample",), "4|rank|spatial|dimension", "pass `decompose_grid_sample` writes it in gathers and sums",
-        ({"kind": "decompose_grid_sample"},),
-    ),
+    Remedy(("GridSample",), "", "pass `decompose_grid_sample` writes it in gathers and sums"),
     Remedy(
         ("NonZero", "Unique", "Compress"), "",
         "the number of its results depends on the data: a mask (Where) or the best K (TopK) in its place keeps shapes fixed;"
@@ -109,12 +116,27 @@ REMEDIES: tuple[Remedy, ...] = (
     ),
     Remedy(_OPTIONAL, "", "export without Optional: pass None branches as separate models"),
     Remedy(
+        ("SoftmaxCrossEntropyLoss",), "", "pass `decompose` writes it, and NegativeLogLikelihoodLoss, in simpler operators",
+        ({"kind": "decompose", "operators": [OPERATOR]}, {"kind": "decompose", "operators": ["NegativeLogLikelihoodLoss"]},
+         {"kind": "fold_constants"}),
+    ),
+    Remedy(
         _FUNCTIONS, "", "pass `decompose` writes it in simpler operators",
         ({"kind": "decompose", "operators": [OPERATOR]}, {"kind": "fold_constants"}),
     ),
     Remedy(("DFT", "STFT"), "", "write it as a MatMul with a matrix of sines and cosines, of a fixed length"),
     Remedy(("Col2Im",), "", "torch's fold: where patches do not overlap, Reshape and Transpose do the same"),
     Remedy(("MaxUnpool",), "", "give the indices up: Resize (nearest) or ConvTranspose in its place, and train again"),
+    Remedy(("MelWeightMatrix",), "", "it is a constant: pass `fold_constants`, or export the matrix as a weight"),
+    Remedy(("LpPool",), "", "p is 1 or 2, with one pad on both sides: AveragePool of powers does the same"),
+    Remedy(
+        ("DequantizeLinear",), "type Int32",
+        "a bias in INT32: leave biases in FLOAT (ONNX Runtime's quantiser: extra_options QuantizeBias: False)",
+    ),
+    Remedy(
+        ("QuantizeLinear", "DequantizeLinear"), "UINT8|zero.point",
+        "TensorRT quantises to INT8 around 0: quantise symmetrically, zero points 0 and scales as constants",
+    ),
     Remedy(("Det",), "", "write the determinant of small matrices out in Mul and Sub"),
     Remedy(
         ("If",), "", "both branches must give tensors of the same type and rank: make the choice at export time"
@@ -148,7 +170,6 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy(
         (), "initializer|build-time constant|must be (a )?constant|constant tensor",
         "this input must be a constant: passes `fold_constants` and `set_constant` make it one",
-        ({"kind": "fold_constants"},),
     ),
     Remedy(
         (), "elementwise.*type|same type|types? (do|must|are)|strongly typed|incompatible types|match.*type",

@@ -16,7 +16,10 @@ from generator.cli import cli
 from generator.spec import Spec, json_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-FAMILIES = ("frontends", "module_passes", "passes", "heads", "nms", "preprocessing", "postprocessing", "precisions", "backends")
+FAMILIES = (
+    "frontends", "module_passes", "passes", "heads", "nms", "preprocessing", "postprocessing", "precisions", "backends",
+    "accelerators",
+)  # fmt: skip
 #: Where the table of passes begins in docs/surgery.md.
 _TABLE = "| kind | | proven |\n|---|---|---|"
 SECTIONS = ("serving", "config", "verify")

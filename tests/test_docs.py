@@ -18,7 +18,7 @@ from generator.cli import run
 from generator.plugin import family
 from generator.serving import Serving
 
-FAMILIES = ("frontends", "heads", "nms", "passes", "preprocessing", "postprocessing", "precisions", "backends")
+FAMILIES = ("frontends", "heads", "nms", "passes", "preprocessing", "postprocessing", "precisions", "backends", "accelerators")
 
 
 def script(root: Path, name: str) -> Any:

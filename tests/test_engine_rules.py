@@ -88,6 +88,10 @@ def _other_gpu(_: Path, host: GpuHost) -> None:
     host.gpu("0, NVIDIA A10, 8.6, 23034, 560.35.05")
 
 
+def _other_model(_: Path, host: GpuHost) -> None:
+    host.gpu("0, NVIDIA GeForce RTX 4090, 8.9, 24564, 560.35.05")
+
+
 def _plugin(path: str) -> Callable[[Path, GpuHost], None]:
     def ask(version: Path, _: GpuHost) -> None:
         file = version / "engine.json"
@@ -115,6 +119,7 @@ ROWS: list[tuple[str, Callable[[Path, GpuHost], None], tuple[str, str]]] = [
     ("the request is none", _unreadable_request, ("warning", "engine/request")),
     ("no plan, no request", _nothing_there, ("error", "engine/file")),
     ("another GPU is here", _other_gpu, ("error", "engine/gpu")),
+    ("another model of GPU is here", _other_model, ("warning", "engine/gpu_model")),
     ("a plugin library is missing", _plugin("libmine.so"), ("error", "engine/plugins")),
     ("one elsewhere is missing", _plugin("/nowhere/libmine.so"), ("error", "engine/plugins")),
 ]
@@ -185,8 +190,8 @@ def mixed(pending: Path) -> Path:
 def test_what_cannot_be_loaded_here_is_left_out(mixed: Path, server: Callable[..., Server]) -> None:
     aside = loadable.of(mixed)
     assert aside.load == ("good",)
-    assert aside.left_out["times"] == "its engine model.plan is still to be built: triton-repo engines on the GPU host"
-    assert aside.left_out["both"] == "its step times is left out"
+    assert aside.left_out["times"] == "engine model.plan still to be built: triton-repo engines on the GPU host"
+    assert aside.left_out["both"] == f"its step times is left out: {aside.left_out['times']}"
     assert server(mixed, **aside.server_options()).models == ["good"]
 
 
@@ -206,7 +211,7 @@ def test_serve_refuses_where_nothing_is_left(pending: Path, capfd: pytest.Captur
     assert run(["serve", str(pending)]) == 1
     out, err = capfd.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
-    assert "nothing of it can be served here: times: its engine model.plan is still to be built" in err
+    assert "nothing of it can be served here: times: engine model.plan still to be built" in err
 
 
 def test_no_push_to_a_server_before_the_engine_is_built(
@@ -236,7 +241,7 @@ def test_verify_climbs_up_to_the_graph_and_claims_no_more(pending: Path, capfd: 
     assert "what is served equals" not in out
     assert out.strip().splitlines()[-2:] == [
         "verified up to the graph: times: it equals what was trained",
-        "not seen: times was not served here: its engine model.plan is still to be built: triton-repo engines on the GPU host",
+        "not seen: times was not served here: engine model.plan still to be built: triton-repo engines on the GPU host",
     ]
     assert run(["verify", spec, "-r", str(pending), "--json"]) == 0
     rungs = json.loads(capfd.readouterr().out)

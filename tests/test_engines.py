@@ -285,7 +285,8 @@ def test_what_trtexec_says_is_passed_on_and_nothing_is_left(
     assert "the driver 470.10 is too old for CUDA 12, which needs 525 or newer" in capfd.readouterr().err
 
 
-def test_ctrl_c_stops_the_container_and_leaves_nothing(repository: Path, gpu_host: GpuHost) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_the_container_and_leaves_nothing(how: signal.Signals, repository: Path, gpu_host: GpuHost) -> None:
     gpu_host.behaves("hangs")
     code = "import sys; from generator.cli import run; sys.exit(run(sys.argv[1:]))"
     process = subprocess.Popen(
@@ -294,7 +295,7 @@ def test_ctrl_c_stops_the_container_and_leaves_nothing(repository: Path, gpu_hos
     deadline = time.monotonic() + 60
     while not (gpu_host.folder / "hangs").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)  # not to the container's client: it must be told
+    os.kill(process.pid, how)  # not to the container's client: it must be told
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert json.loads((gpu_host.folder / "calls").read_text().splitlines()[-1])[0] == "kill"
@@ -307,6 +308,14 @@ def test_sources_that_were_changed_are_refused(repository: Path, gpu_host: GpuHo
         file.write(b"\0")
     assert run(["engines", str(repository)]) == 1
     assert "triton-repo build" in capfd.readouterr().err
+    assert gpu_host.runs == []
+
+
+def test_a_plugin_library_that_is_not_here(tmp_path: Path, gpu_host: GpuHost, capfd: pytest.CaptureFixture[str]) -> None:
+    spec = write_spec(tmp_path / "spec", target="{kind: tensorrt, plugin_libraries: [{server: /nowhere/libmine.so}]}")
+    assert run(["build", str(spec), "-o", str(tmp_path / "repository")]) == 0
+    assert run(["engines", str(tmp_path / "repository")]) == 1
+    assert "times/1/model.plan: no plugin library /nowhere/libmine.so on this machine" in capfd.readouterr().err
     assert gpu_host.runs == []
 
 

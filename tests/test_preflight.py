@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import yaml
 from graphs import model
 from nms_graphs import Case
 from nms_graphs import model as nms_model
@@ -30,6 +33,7 @@ from generator.preflight_verdict import Graph, Terms, Verdict
 from generator.rules import all_rules
 
 F32 = np.float32
+ROOT = Path(__file__).resolve().parent.parent
 Judge = Callable[..., Verdict]
 
 
@@ -135,6 +139,13 @@ def test_what_is_refused_does_not_hide_the_rest(judge: Judge) -> None:
     assert [(one.operator, one.nodes) for one in verdict.refused] == [("Det", ["det_1"])]
 
 
+def test_what_only_the_builder_refuses_does_not_hide_the_rest_either(judge: Judge) -> None:
+    made = model("float[b, 9000] x => float[b, 5000] y, int64[b, 5000] i", "t = Relu(x) y, i = TopK(t, k)", k=np.array([5000]))
+    verdict = judge(made)
+    assert [(one.operator, one.nodes) for one in verdict.refused] == [("TopK", ["topk_1"])]
+    assert list(verdict.compiled) == ["8.9"]
+
+
 def test_nodes_of_one_operator_refused_for_one_reason_are_one_finding(judge: Judge) -> None:
     verdict = judge(model("float[b, 4, 4] x => float[b] y", "s = Det(x) t = Det(x) y = Add(s, t)"))
     assert [rule for rule, _ in verdict.problems] == ["tensorrt/operator"]
@@ -189,8 +200,13 @@ def test_a_graph_that_takes_too_long_is_a_finding_and_its_process_ends(judge: Ju
 
 
 def children() -> list[str]:
-    done = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True, check=False)
-    return [line for line in done.stdout.splitlines() if "preflight_child" in line]
+    """Command lines of the pre-flight's processes that are ours and live."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # it has ended
+            if f"PPid:\t{os.getpid()}\n" in status.read_text():
+                found.append(status.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return [line for line in found if "preflight_child" in line]
 
 
 def test_sizes_follow_the_batch_the_config_and_the_request_for_an_engine(judge: Judge, tmp_path: Path) -> None:
@@ -231,7 +247,7 @@ def test_efficient_nms_is_cut_off_and_all_around_it_compiled(judge: Judge) -> No
     assert verdict.layers > 5  # also what counts and fills up behind the plugin
 
 
-def edited(change: Callable[[onnx.NodeProto], None], *nodes: onnx.NodeProto) -> onnx.ModelProto:
+def edited(change: Callable[[onnx.NodeProto], object], *nodes: onnx.NodeProto) -> onnx.ModelProto:
     made = nms(EfficientNms())
     place = next(i for i, node in enumerate(made.graph.node) if node.op_type == "EfficientNMS_TRT")
     change(made.graph.node[place])
@@ -252,6 +268,10 @@ def boxes_for_scores(node: onnx.NodeProto) -> None:
     node.input[0] = node.input[1]
 
 
+def boxes_twice(node: onnx.NodeProto) -> None:
+    node.input[0] = "twice"
+
+
 def coded_otherwise(node: onnx.NodeProto) -> None:
     next(one for one in node.attribute if one.name == "box_coding").i = 2
 
@@ -265,6 +285,10 @@ def coded_otherwise(node: onnx.NodeProto) -> None:
         (
             edited(scores_of_half, helper.make_node("Cast", ["logistic"], ["half"], to=10)),
             "half FLOAT16[free, 50, 3] beside boxes FLOAT[free, 50, 4]", "one type",
+        ),
+        (
+            edited(boxes_twice, helper.make_node("Concat", ["boxes", "boxes"], ["twice"], axis=1)),
+            "twice FLOAT[free, 100, 4] beside", "as many boxes as rows of scores",
         ),
         (edited(lambda node: node.input.pop()), "1 inputs", "boxes and scores"),
     ],
@@ -456,3 +480,55 @@ def test_a_check_without_the_option_loads_nothing_of_it(tmp_path: Path) -> None:
 def test_every_rule_is_found_by_a_test_here() -> None:
     tested = {rule for _, rules, _ in REFUSED.values() for rule in rules} | {"tensorrt/crash", "tensorrt/file", "tensorrt/plugin"}
     assert {rule.id for rule in all_rules() if rule.id.startswith("tensorrt/")} - tested == {"tensorrt/compile"}
+
+
+# --- the project's own models ---
+
+SPECS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("ensembles/*.yaml"), *ROOT.glob("examples/**/*.yaml")])
+QUICK = ("ensembles/efficientnet_lite0.yaml", "ensembles/yolov4_tiny.yaml")
+#: Checkpoints that are not in git: what makes them, and what it makes.
+MADE = {
+    "examples/surgery.yaml": ("surgery_model.py", "surgery.onnx"), "converted": ("converted/make_models.py", "converted/models"),
+}  # fmt: skip
+#: What TensorRT cannot take as it is, and why.
+UNFIT = {
+    "examples/super_resolution.yaml": "Resize: .*its scales come from outside",
+    "examples/converted/iris_sklearn.yaml": "of domain ai.onnx.ml.*keep this model on onnxruntime|output label of STRING",
+}
+
+
+@pytest.mark.parametrize("spec", [pytest.param(one, marks=() if one in QUICK else pytest.mark.full) for one in SPECS])
+def test_every_model_of_the_project_passes(spec: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    script, made = MADE.get(Path(spec).parent.name if "converted" in spec else spec, ("", ""))
+    if made and not (ROOT / "examples" / made).exists():
+        subprocess.run([sys.executable, str(ROOT / "examples" / script)], check=True)
+    assert run(["build", str(ROOT / spec), "-o", str(tmp_path)]) == 0
+    capfd.readouterr()
+    assert run(["check", "--tensorrt", str(tmp_path), "--format", "json"]) == int(spec in UNFIT)
+    out, err = capfd.readouterr()
+    found = [one for one in json.loads(out)["findings"] if one["level"] == "error"]
+    assert bool(found) == (spec in UNFIT)
+    assert all(re.search(UNFIT[spec], f"{one['found']} {one['remedy']}") for one in found)
+    assert found or "; compiled for 8.9 in" in err
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["fp16", "bf16"])
+@pytest.mark.parametrize("spec", QUICK)
+def test_what_stands_before_nms_compiles_in_half_precision(
+    spec: str, kind: str, by: preflight_run.Parser, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = yaml.safe_load((ROOT / spec).read_text())
+    for key in ("preprocess", "postprocess", "verify"):
+        said.pop(key, None)
+    said["checkpoint"] = {
+        name: str(ROOT / "ensembles" / one) if "../" in str(one) else one for name, one in said["checkpoint"].items()
+    }
+    path = tmp_path / "half.yaml"
+    path.write_text(yaml.safe_dump({**said, "name": "half", "precision": {"kind": kind}, "target": {"kind": "tensorrt"}}))
+    assert run(["build", str(path), "-o", str(tmp_path / "repository")]) == 0
+    capfd.readouterr()
+    assert run(["check", "--tensorrt", str(path)]) == 0
+    assert "; compiled for 8.9 in" in capfd.readouterr().err
+    weights = graph.load(tmp_path / "repository" / "half" / "1" / "model.onnx").graph.initializer
+    assert {10: "fp16", 16: "bf16"}[max(one.data_type for one in weights if len(one.dims) == 4)] == kind

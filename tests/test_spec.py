@@ -38,10 +38,19 @@ def test_a_good_spec_loads_with_paths_beside_it(tmp_path: Path) -> None:
     assert spec.serving.max_batch_size == 4
 
 
+def test_a_kind_that_needs_nothing_else_is_said_in_one_word(tmp_path: Path) -> None:
+    long = load(write(tmp_path, GOOD + "target: {kind: onnxruntime}\nprecision: {kind: fp16}\n"))
+    text = GOOD + "target: onnxruntime\nprecision: fp16\n"
+    assert load(write(tmp_path, text)) == long
+    jsonschema.validate(yaml.safe_load(text), json_schema())
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
         ("name: thing", "nmae: thing", 1, ["nmae", "did you mean 'name'"]),
+        ("name: thing", "name: thing\ntarget: onnxrt", 2, ["target: kind: found 'onnxrt'", "expected one of 'onnxruntime'"]),
+        ("checkpoint:\n  kind: onnx\n  file: model.onnx", "checkpoint: onnx", 2, ["checkpoint.file: missing"]),
         ("name: thing", "name: a/b", 1, ["'a/b'", "letters, digits"]),
         ("name: thing", "name: a..b", 1, ["'a..b'"]),
         ("name: thing", "name: ..", 1, ["'..'"]),

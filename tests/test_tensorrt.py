@@ -22,7 +22,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_models import model
 
-from generator import engine_child, environment, pbtxt, profiles
+from generator import engine_child, environment, graph, pbtxt, profiles
 from generator.backends import Unfit
 from generator.cli import run
 from generator.download import sha256
@@ -61,9 +61,9 @@ def conv(seed: int = 0) -> onnx.ModelProto:
 
 
 def wide() -> onnx.ModelProto:
-    """`x` [batch, 64] -> `y` [batch, 512], with weights large enough to lie outside the file."""
+    """`x` [batch, 256] -> `y` [batch, 2048], with weights large enough to lie outside the file."""
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="matmul")]
-    return model(nodes, {"x": (FLOAT, ("batch", 64))}, {"y": (FLOAT, ("batch", 512))}, [values("w", (64, 512))])
+    return model(nodes, {"x": (FLOAT, ("batch", 256))}, {"y": (FLOAT, ("batch", 2048))}, [values("w", (256, 2048))])
 
 
 def lstm() -> onnx.ModelProto:
@@ -211,6 +211,34 @@ def test_a_request_that_is_cut_short_says_so(tmp_path: Path) -> None:
             EngineRequest.read(version)
 
 
+def suppressed() -> onnx.ModelProto:
+    """`boxes` [batch, 3, 4] and `scores` [batch, 3, 1] through TensorRT's own NMS; the sum of what is kept."""
+    wanted: dict[str, Any] = {"plugin_version": "1", "background_class": -1, "box_coding": 0, "class_agnostic": 0}
+    wanted |= {"iou_threshold": 0.5, "max_output_boxes": 2, "score_activation": 0, "score_threshold": 0.25}
+    outputs = ["num", "kept", "best", "labels"]
+    nodes = [
+        helper.make_node("EfficientNMS_TRT", ["boxes", "scores"], outputs, name="nms", domain="trt.plugins", **wanted),
+        helper.make_node("ReduceSum", ["best", "axes"], ["total"], name="sum", keepdims=0),
+    ]
+    inner = helper.make_graph(
+        nodes, "suppressed", [helper.make_tensor_value_info(n, FLOAT, ["batch", 3, d]) for n, d in (("boxes", 4), ("scores", 1))],
+        [helper.make_tensor_value_info("total", FLOAT, ["batch"])], [numpy_helper.from_array(np.array([1]), "axes")],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("trt.plugins", 1)]
+    return helper.make_model(inner, opset_imports=opsets, ir_version=10)
+
+
+def test_a_graph_with_tensorrts_own_nms_answers_on_the_cpu(tmp_path: Path) -> None:
+    onnx.save(suppressed(), tmp_path / "nms.onnx")
+    boxes = np.array([[[0, 0, 2, 2], [0, 0, 2, 1.9], [4, 4, 6, 6]], [[0, 0, 1, 1], [2, 2, 3, 3], [4, 4, 5, 5]]], np.float32)
+    scores = np.array([[[0.9], [0.8], [0.5]], [[0.2], [0.3], [0.4]]], np.float32)
+    found = graph.run(graph.session(tmp_path / "nms.onnx"), {"boxes": boxes, "scores": scores})
+    np.testing.assert_allclose(found["total"], [1.4, 0.7], rtol=1e-6)
+    onnx.save(unknown(), tmp_path / "unknown.onnx")
+    with pytest.raises(SurgeryError, match=r"example[.]org"):
+        graph.session(tmp_path / "unknown.onnx")
+
+
 # profiles
 
 IDS, LENGTHS = Tensor("ids", "INT64", (-1,)), {"ids": Input(dtype="INT64", shape=("batch", "length"))}
@@ -332,6 +360,19 @@ def test_what_the_yaml_says_wrong_is_answered_with_its_line(
     assert not (tmp_path / "repo").exists()
 
 
+def test_an_editor_knows_the_short_forms() -> None:
+    """The JSON Schema takes what the loader takes."""
+    import jsonschema
+    import yaml
+
+    from generator.spec import json_schema
+
+    short = "target: {kind: tensorrt, workspace: 2 GiB, compute_capabilities: [8.9, '12.0'], ranges: {x: {1: [1, 2], y: 5}},"
+    short += " profiles: [{batch: 1}], plugin_libraries: [a.so, {server: /x.so}], values: {s: [[1], [2], [3]]}}"
+    said = {"name": "tiny", "checkpoint": {"kind": "onnx", "file": "tiny.onnx"}, **yaml.safe_load(short)}
+    jsonschema.validate(json.loads(json.dumps(said)), json_schema())
+
+
 def test_types_that_tensorrt_does_not_have_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     double = TensorProto.DOUBLE
     made = model([helper.make_node("Abs", ["x"], ["y"])], {"x": (double, ("batch", 4))}, {"y": (double, ("batch", 4))})
@@ -373,17 +414,17 @@ def test_what_a_spec_asks_for_is_built(tmp_path: Path, rtx: TensorRT, case: str)
     assert {phase.inside for phase in told} > {"", "Building engine"}
 
 
-def test_an_fp16_engine_is_no_fp32_engine(tmp_path: Path, rtx: TensorRT) -> None:
-    """The network is strongly typed: the types of its layers are those of the graph."""
-    plans = {}
+def test_an_fp16_engine_holds_half_the_bytes(tmp_path: Path, rtx: TensorRT) -> None:
+    """The network is strongly typed: the types of its layers, and of their weights, are those of the graph."""
+    sizes = {}
     for kind in ("fp32", "fp16"):
         (tmp_path / kind).mkdir()
-        detailed = "  profiling_verbosity: detailed\n"
-        version = built(tmp_path / kind, conv(), detailed, f"precision: {{kind: {kind}}}\n")
+        version = built(tmp_path / kind, wide(), "", f"precision: {{kind: {kind}}}\n")
         asked = EngineRequest.read(version)
-        engine_child.build(version, asked, asked.engines[0], tmp_path / kind, tensorrt=rtx, capability="8.9")
-        plans[kind] = (tmp_path / kind / "model.plan").read_bytes()
-    assert plans["fp16"] != plans["fp32"]
+        facts = engine_child.build(version, asked, asked.engines[0], tmp_path / kind, tensorrt=rtx, capability="8.9")
+        sizes[kind] = int(facts["bytes"])
+    weights = 256 * 2048 * 4
+    assert sizes["fp32"] - sizes["fp16"] > 0.4 * weights
 
 
 def test_a_second_build_begins_with_the_first_ones_timing_cache(
@@ -451,9 +492,8 @@ def for_gpu(capability: str | None) -> dict[str, Any]:
 def test_what_cannot_be_built_says_why(
     tmp_path: Path, rtx: TensorRT, made: Any, said: dict[str, Any], error: type[TritonRepoError], words: list[str]
 ) -> None:
-    graph = made()
     asked = request(tmp_path, conv(), **said)
-    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    (tmp_path / "model.onnx").write_bytes(made().SerializeToString())
     asked = asked.model_copy(update={"files": {"model.onnx": sha256(tmp_path / "model.onnx")}})
     with pytest.raises(error) as caught:
         engine_child.build(tmp_path, asked, asked.engines[0], tmp_path, tensorrt=rtx)

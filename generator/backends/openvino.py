@@ -104,12 +104,6 @@ class OpenVino(Backend):
             if value is not None:
                 config.parameters[key].string_value = str(value)
 
-    def pending(self, version_folder: Path) -> str:
-        """The stand-in, too, knows the devices of this machine only."""
-        if self.target_device.split(".")[0] == "CPU":
-            return ""
-        return f"it is for {self.target_device}; serve it where the OpenVINO backend has that device"
-
     def _streams(self, instances: int) -> str | None:
         """All instances share one compiled model, which answers one request at a time unless it has more streams."""
         if self.num_streams is not None:

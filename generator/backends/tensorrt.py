@@ -30,6 +30,10 @@ def _library(path: Path) -> Path:
     return path
 
 
+def _as_said(value: Any) -> Any:
+    return value
+
+
 def _as_written(value: Any) -> Any:
     """8.9 without quotes is a number; 12.0 would lose its zero if it did not remember how it was written."""
     return getattr(value, "text", value)
@@ -73,7 +77,7 @@ class TensorRt(EngineOptions, Backend):
     sources: ClassVar[tuple[str, ...]] = ("../engine_request.py", "../profiles.py", "../ranges.py", "../elf.py")
 
     compute_capabilities: Annotated[
-        tuple[Annotated[ComputeCapability, BeforeValidator(_as_written)], ...],
+        tuple[Annotated[ComputeCapability, BeforeValidator(_as_written, json_schema_input_type=float | str)], ...],
         Field(
             description="An engine for each of these GPU types in one model, such as [8.6, 8.9]; none: for the GPU that builds."
         ),
@@ -93,7 +97,7 @@ class TensorRt(EngineOptions, Backend):
         Field(description="Several optimisation profiles, each with its sizes of batches or ranges; left out, one for all."),
     ] = ()
     plugin_libraries: Annotated[
-        tuple[Library, ...],
+        tuple[Annotated[Library, BeforeValidator(_as_said, json_schema_input_type=str | Library)], ...],
         Field(description="Shared libraries of TensorRT plugins, loaded before the engine is built and before it is served."),
     ] = ()
 
@@ -174,11 +178,3 @@ class TensorRt(EngineOptions, Backend):
         if len(self.profiles) > 1:
             for group in config.instance_group:
                 group.profile.extend(str(index) for index in range(len(self.profiles)))
-
-    def pending(self, version_folder: Path) -> str:
-        """Which plans are still to be built."""
-        missing = [engine.filename for engine in self.engines() if not (version_folder / engine.filename).is_file()]
-        if not missing:
-            return ""
-        what = f"{', '.join(missing)} in {version_folder} {'is' if len(missing) == 1 else 'are'} still to be built"
-        return f"{what}: run `triton-repo engines {version_folder.parent.parent}` where there is an NVIDIA GPU"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,8 @@ def command(*, repository: Path, models: tuple[str, ...], way: str | None, force
         builder = engine_builders.choose(way)
         for item in buildable:
             builder.check(item, here)
+        # a batch system says SIGTERM where a person says ^C; both must take the container, or the child process, down
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         for item in buildable:
             _build(repository, item, builder, here)
     _pending([item for item in todo if item not in buildable], here)
@@ -70,7 +73,8 @@ def _plan(item: Wanted, why: str, here: Machine) -> None:
 
     capability = item.engine.compute_capability
     gpu = here.gpu(capability) or Gpu(0, "", capability or "gpu", 0)
-    click.echo(f"# {item.name}: {why}; for {_for(item)}; it is written to a folder beside the repository, and moved when whole")
+    absent = "; there is no such GPU here" if here.gpus and not here.gpu(capability) else ""
+    click.echo(f"# {item.name}: {why}; for {_for(item)}{absent}")
     for line in engine_trtexec.commands(item, gpu, item.folder, paths.cache() / "timing"):
         click.echo(shlex.join(line))
 

@@ -214,6 +214,18 @@ def gpu(model: Model, world: World) -> Iterator[Problem]:
             yield _problem(version, misfits[0][0], misfits[0][1], f"a plan for {world.machine.gpus[0]}")
 
 
+@rule("engine/gpu_model", level="warning", source=_PORTABLE)
+def gpu_model(model: Model, world: World) -> Iterator[Problem]:
+    """Where GPUs are here: a plan was built on one of them, or for all of its compute capability."""
+    here = {gpu.name for gpu in world.machine.gpus} if world.machine else set()
+    for version, name, _, found in _known(model) if here else ():
+        alike = found.compute_capability in (world.machine.capabilities if world.machine else ())
+        if alike and found.gpu not in here and found.options.hardware_compatibility == "none":
+            what = f"{version}/{name}: built on {found.gpu}; here is {', '.join(sorted(here))}"
+            remedy = f"{_BUILD} --force here, or `hardware_compatibility: same_compute_capability` in the target"
+            yield Problem("", what, "a plan built on this model of GPU: on another it may be slow, or fail", remedy)
+
+
 @rule("engine/plugins", source=_BACKEND)
 def plugins(model: Model, world: World) -> Iterator[Problem]:
     """Plugin libraries that an engine needs are where the request says."""

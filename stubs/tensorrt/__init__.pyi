@@ -179,6 +179,7 @@ class ICudaEngine:
 class Runtime:
     """.../infer/Core/Runtime.html"""
 
+    engine_host_code_allowed: bool
     def __init__(self, logger: ILogger) -> None: ...
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None: ...
 
