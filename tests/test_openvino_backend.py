@@ -1,6 +1,6 @@
 """The stand-in OpenVINO backend, on a real server: what the C++ backend does with the same configs and requests.
 
-Every row was also held against the C++ backend itself, built from its sources for this server (docs/openvino.md).
+Every row was also held against the C++ backend itself, built from its sources for this server (docs/openvino.md, last part).
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ _PARAMETERS: dict[str, tuple[tuple[str, ...], bool] | None] = {
 }  # fmt: skip
 #: OpenVINO of the server's release (server, build.py) -> the newest opset that it reads.
 _NEWEST: dict[tuple[int, ...], int] = {(2, 51): 15}
+#: The server whose backend first reads TARGET_DEVICE (release 25.10).
+_DEVICES = (2, 62)
 
 
 def _ours(model: Model) -> bool:
@@ -178,6 +180,10 @@ def unknown_parameter(model: Model, world: World) -> Iterator[Problem]:
             close = get_close_matches(key.upper(), _PARAMETERS, 1)
             remedy = f"say {close[0]}" if close else "remove it"
             yield Problem(f"parameters[{key}]", f"{key!r}, which the backend does not read", listed(_PARAMETERS), remedy)
+    device = _parameter(model, "TARGET_DEVICE") if _ours(model) else ""
+    if device not in ("", "CPU") and () < world.server < _DEVICES:
+        expected = f"server {_DEVICES[0]}.{_DEVICES[1]} or later; older ones use the CPU"
+        yield Problem("parameters[TARGET_DEVICE]", repr(device), expected, "say serving.server, or leave it out")
 
 
 @rule("openvino/batch", level="warning", source=f"{_SOURCE}, ProcessRequests and ValidateOutputBatchSize")
