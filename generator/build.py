@@ -62,6 +62,9 @@ def plan(specs: Sequence[Path], output: Path, progress: Progress | None = None) 
         pipelines = [learning.learn(each, progress) if isinstance(each, Pipeline) else each for each in pipelines]
     planned = []
     pipelines, waiting = _parted(pipelines)
+    for each in pipelines:
+        if isinstance(each, Pipeline):
+            each.target_takes()
     warnings = plan_check.judge(pipelines, output)
     for pipeline in pipelines:
         if isinstance(pipeline, Pipeline) and pipeline.learned:

@@ -138,7 +138,7 @@ def _row(pipeline: Pipeline, values: Mapping[str, Any]) -> dict[str, Any]:
     """The first row of each input, as raw little-endian bytes with its shape; all of it where nothing is batched."""
     row = {}
     for tensor in pipeline.served.inputs:
-        array = np.asarray(values[tensor.name])
+        array = np.asarray(values[pipeline.served.own_name(tensor.name)])
         array = array[0] if pipeline.max_batch_size else array
         array = array.reshape(array.shape or (1,))
         data = serialised(list(array.reshape(-1))) if tensor.dtype == "BYTES" else np.ascontiguousarray(array).tobytes()

@@ -61,10 +61,14 @@ def ends(model: ModelProto, after: re.Pattern[str]) -> list[str]:
 
 
 def floats(model: ModelProto) -> list[str]:
-    """FP32 tensors of the main graph that are computed or given, in order; the model has its shapes inferred."""
+    """FP32 tensors of the main graph that are computed or given, in order; the model has its shapes inferred.
+
+    Weights that are cast are left out: held until they are measured, they would all lie in memory at once.
+    """
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.value_info, *model.graph.output, *model.graph.input)}
     constants = {init.name for init in model.graph.initializer}
-    given = [value.name for value in model.graph.input] + [name for node in runnable(model)[0] for name in node.output]
+    nodes = [node for node in runnable(model)[0] if node.op_type != "Cast" or node.input[0] not in constants]
+    given = [value.name for value in model.graph.input] + [name for node in nodes for name in node.output]
     return [name for name in dict.fromkeys(given) if kinds.get(name) == TensorProto.FLOAT and name not in constants]
 
 

@@ -70,7 +70,7 @@ def bare(pipeline: Pipeline) -> tuple[list[Sample], list[Arrays], str]:
     bare_samples.check(pipeline)
     found, framework = _child(pipeline, None)
     half = len(found) // 2
-    return [_sample(pipeline, source, i) for i, source in enumerate(found[:half])], found[half:], framework
+    return [asked_of(pipeline, source, i) for i, source in enumerate(found[:half])], found[half:], framework
 
 
 def asked(pipeline: Pipeline, samples: Sequence[Sample]) -> tuple[list[Arrays], str]:
@@ -112,7 +112,7 @@ def _for_source(pipeline: Pipeline, raw: Arrays) -> Arrays:
     return sampling.samples(pipeline.source)[0]
 
 
-def _sample(pipeline: Pipeline, source: Arrays, index: int) -> Sample:
+def asked_of(pipeline: Pipeline, source: Arrays, index: int) -> Sample:
     """What the checkpoint was asked, for every graph above it."""
     if kinds(pipeline.raw.inputs) == kinds(pipeline.source.inputs):
         raw = {new.name: source[old.name] for new, old in zip(pipeline.raw.inputs, pipeline.source.inputs, strict=True)}

@@ -72,6 +72,9 @@ def _why(folder: Path, model: Model, world: World, here: Machine) -> str:
         return f"this server has no {backend} backend: the official container has it (triton-repo serve --container print)"
     if world.gpus == 0 and any(problem.field.endswith(".kind") for problem in gpu_instances.find(model, world)):
         return "its instances are on a GPU, and this machine has none"
+    device = model.config.parameters["TARGET_DEVICE"].string_value if "TARGET_DEVICE" in model.config.parameters else "CPU"
+    if backend == "openvino" and not device.startswith(("CPU", "AUTO")):
+        return f"it is for {device}: serve it where the OpenVINO backend has that device"
     return ""
 
 

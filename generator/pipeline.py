@@ -291,7 +291,7 @@ class Pipeline:
             )
 
     def target_fits(self) -> None:
-        """Raise SpecError where the target cannot run what the graph will hold."""
+        """Raise SpecError where the target cannot run what the spec asks for; asked before anything is exported."""
         nms, target, precision = self.spec.nms, self.spec.target, self.spec.precision.kind
         if precision not in target.precisions:
             what, runs = f"target {target.kind} does not run {precision}", ", ".join(target.precisions)
@@ -303,8 +303,11 @@ class Pipeline:
             )  # fmt: skip
         if target.runs_module:
             module_target.fits(self)
+
+    def target_takes(self) -> None:
+        """Raise SpecError where the target cannot run the model; asked once inputs and outputs are known."""
         try:
-            target.judge(self.order(Path(), Path()))
+            self.spec.target.judge(self.order(Path(), Path()))
         except Unfit as unfit:
             raise self.error(("target", *unfit.loc), unfit.what, unfit.remedy) from None
 

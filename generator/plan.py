@@ -141,11 +141,12 @@ def _held(pipeline: Pipeline, cut: Step) -> list[Step]:
     if spec.precision.trained:
         return []
     pictures = spec.verify.images
+    arrays = [value for one in spec.verify.samples for value in one.values() if isinstance(value, str) and value.endswith(".npy")]
     return [Step(spec.name, "precision", {
         "surgery": cut.key,
         **_said("precision", spec.precision.model_dump(mode="json", exclude={"bounds"})),
         **_said("verify", spec.verify.model_dump(mode="json", include={"images", "samples"}), pictures),
-        **{f"file {path.name}": file_digest(path) for path in pictures},
+        **{f"file {path.name}": file_digest(path) for path in (*pictures, *(pipeline.path.parent / name for name in arrays))},
         "sources": _sources(_PRECISION[1], [spec.precision]),
         **_versions(_PRECISION[0]),
     })]  # fmt: skip

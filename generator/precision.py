@@ -26,13 +26,16 @@ def hold(pipeline: Pipeline, graph: Path, made: Path) -> dict[str, str]:
 
 
 def samples(pipeline: Pipeline) -> list[dict[str, NDArray[Any]]]:
-    """Inputs of the fp32 graph: the pictures of `verify` as the NumPy reference prepares them, else seeded values."""
+    """Inputs of the fp32 graph: the pictures of `verify` as the NumPy reference prepares them, or what a bare model is asked."""
     import numpy as np
 
-    from generator.ladder_samples import thresholds
+    from generator import bare_samples
+    from generator.ladder_samples import asked_of, thresholds
 
     spec = pipeline.spec
-    if spec.preprocess is None or not spec.verify.images:
+    if spec.preprocess is None:
+        return [asked_of(pipeline, source, i).values for i, source in enumerate(bare_samples.of(pipeline))]
+    if not spec.verify.images:
         return sampling.samples(Interface(pipeline.fp32.inputs, pipeline.fp32.outputs))
     import cv2
 

@@ -80,14 +80,15 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
     operated = run.ensure(steps["surgery"], pipeline, before) / "model.onnx"
     said, final = pipeline.spec, _in_repository(pipeline, repository)
     surgery = operated if "precision" in steps else final or operated
-    result = _graph(pipeline, surgery, samples, expected, said.verify.bounds)
+    result = _graph(pipeline, graph.session(surgery), samples, expected, said.verify.bounds)
     rungs.append(Rung(said.name, "after surgery", against, result))
     if "precision" in steps:
         held = final or run.ensure(steps["precision"], pipeline, operated) / "model.onnx"
         given = [replace(sample, values=typed(pipeline.model.inputs, sample.values)) for sample in samples]
         with tempfile.TemporaryDirectory(prefix="oracle-", dir=weight_files.scratch()) as scratch:
             oracle = said.precision.oracle(held, Path(scratch))
-            result = _graph(pipeline, oracle, given, expected, pipeline.bounds)
+            # optimised, its weights would be cast beforehand and held in FP32
+            result = _graph(pipeline, graph.session(oracle, optimise=oracle == held), given, expected, pipeline.bounds)
         rungs.append(Rung(said.name, f"in {said.precision.kind}", against, result))
     if isinstance(client, str):
         return [*rungs, Rung(pipeline.spec.name, "served", against, Comparison(), client)]
@@ -166,9 +167,9 @@ def _in_repository(pipeline: Pipeline, repository: Path) -> Path | None:
     return pipeline.spec.target.graph(repository / pipeline.spec.model_name / str(pipeline.spec.serving.version))
 
 
-def _graph(pipeline: Pipeline, path: Path, samples: Sequence[Sample], expected: Sequence[Arrays], bounds: Bounds) -> Comparison:
+def _graph(pipeline: Pipeline, session: Any, samples: Sequence[Sample], expected: Sequence[Arrays], bounds: Bounds) -> Comparison:
     """A graph with everything in it, as one batch and row by row."""
-    session, result = graph.session(path), Comparison()
+    result = Comparison()
     for sample, wanted in zip(samples, expected, strict=True):
         result.add(_answer(pipeline, wanted, _run(pipeline, session, sample.values), bounds))
         rows = len(next(iter(sample.values.values()))) if pipeline.batched else 0

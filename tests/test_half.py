@@ -327,6 +327,15 @@ def test_casts_of_the_graph_are_led_past(tmp_path: Path) -> None:
     assert ops(after, "Cast") == 3  # to FP32 for the sum, to FP16 for Sigmoid, and back for y
 
 
+def test_a_weight_is_converted_once(tmp_path: Path) -> None:
+    """Two in half share it; one in fp32 reads it as it was."""
+    body = "a = MatMul(x, w) b = Tanh(a) c = MatMul(b, w) d = Sub(c, w) y = Tanh(d)"
+    made = model("float[4, 4] x => float[4, 4] y", body, w=values(4, 4))
+    assert [init.data_type for init in convert(tmp_path, made)[0].graph.initializer] == [FP16]
+    after, _ = convert(tmp_path, made, Fp16(keep=("Sub",)))
+    assert sorted(init.data_type for init in after.graph.initializer) == [FP32, FP16]
+
+
 @pytest.mark.parametrize("inputs", ["convert", ("x",)])
 def test_inputs_and_outputs_as_the_spec_says(tmp_path: Path, inputs: Any) -> None:
     precision = Fp16(inputs=inputs, outputs="convert")

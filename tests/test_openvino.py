@@ -17,6 +17,7 @@ from test_picture_input import colours
 from tiny_models import model, tensors
 
 from generator import check, container, openvino_precision, openvino_signature, pbtxt
+from generator.backends.openvino import OpenVino
 from generator.cli import run
 from generator.client import Client
 
@@ -217,10 +218,19 @@ def test_float32_is_asked_for_where_a_model_wants_it(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["yolov4_tiny", "efficientnet_lite0"])
-def test_the_trained_models_answer_as_they_were_trained(
-    root: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = (root / "ensembles" / f"{name}.yaml").read_text().replace("../weights", str(root / "weights"))
-    (tmp_path / f"{name}.yaml").write_text(text + TARGET)
-    assert f"verified: {name}" in proven(tmp_path / f"{name}.yaml", tmp_path / "repo", capsys)
+def test_the_flagship_answers_as_it_was_trained(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (root / "ensembles" / "yolov4_tiny.yaml").read_text().replace("../weights", str(root / "weights"))
+    (tmp_path / "s.yaml").write_text(text + TARGET)
+    assert "verified: yolov4_tiny" in proven(tmp_path / "s.yaml", tmp_path / "repo", capsys)
+
+
+@pytest.mark.full
+def test_the_example(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "verified: efficientnet_lite0_openvino" in proven(root / "examples" / "openvino.yaml", tmp_path / "repo", capsys)
+    config = pbtxt.read(tmp_path / "repo" / "efficientnet_lite0_openvino_model" / "config.pbtxt")
+    assert config.parameters["NUM_STREAMS"].string_value == "2"
+
+
+def test_the_page_names_every_field(root: Path) -> None:
+    text = (root / "docs" / "openvino.md").read_text()
+    assert [name for name in OpenVino.model_fields if f"{name}:" not in text] == []

@@ -78,18 +78,22 @@ def blocks(root: Path, language: str) -> list[str]:
 
 
 def test_the_readmes_spec_is_the_one_that_is_built(root: Path) -> None:
-    shown, _ = blocks(root, "yaml")
+    shown, *_ = blocks(root, "yaml")
     assert yaml.safe_load(shown) == yaml.safe_load((root / "ensembles" / "yolov4_tiny.yaml").read_text())
 
 
-def test_the_readmes_short_forms_are_right(root: Path, tmp_path: Path) -> None:
-    whole, short = (yaml.safe_load(block) for block in blocks(root, "yaml"))
+@pytest.mark.parametrize(("number", "models"), [(1, 2), (2, 1)])
+def test_the_readmes_short_forms_are_right(root: Path, tmp_path: Path, number: int, models: int) -> None:
+    whole, *shorts = (yaml.safe_load(block) for block in blocks(root, "yaml"))
+    assert len(shorts) == 2
+    short = shorts[number - 1]
     spec = tmp_path / "spec.yaml"
     weights = str(root / "weights" / "yolov4-tiny")
     text = yaml.safe_dump(whole | short).replace("../weights/yolov4-tiny", weights).replace("- bus.jpg", f"- {weights}/bus.jpg")
     spec.write_text(text)
-    (planned,) = plan([spec], tmp_path / "repository")
-    assert not planned.warnings
+    planned = plan([spec], tmp_path / "repository")
+    assert len(planned) == models
+    assert not [warning for one in planned for warning in one.warnings]
 
 
 def test_the_readmes_python_runs(

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tiny_models import identity, tensors, write
 
-from generator import install, server, server_log, server_rest
+from generator import install, server, server_log, server_rest, standins
 from generator.errors import ServerError, ToolError
 from generator.server import Installation, Server, Settings
 
@@ -198,7 +198,7 @@ def test_command_line() -> None:
         "--load-model=b",
         "--disable-auto-complete-config",
         "--backend-config=python,shm-region-prefix-name=p_",
-        "--backend-config=onnxruntime,shm-region-prefix-name=p_",
+        *(f"--backend-config={name},shm-region-prefix-name=p_" for name in standins.names()),
         "--log-verbose=1",
     ]
     lenient = server.command_line(

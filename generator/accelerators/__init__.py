@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from generator.plugin import Plugin
@@ -28,7 +27,3 @@ class Accelerator(Plugin):
 
     def seal(self, config: ModelConfig, order: Order) -> None:
         """Set what depends on the finished graph."""
-
-    def pending(self, version_folder: Path) -> str:
-        """Why such a model cannot be loaded here; nothing where it can."""
-        return ""

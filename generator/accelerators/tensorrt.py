@@ -92,11 +92,6 @@ class TensorRtAccelerator(Accelerator):
                 digests = [sha256(path)[:16] for path in (order.graph, weights) if path.exists()]
                 one.parameters["trt_engine_cache_path"] += f"/{'-'.join(digests)}"
 
-    def pending(self, version_folder: Path) -> str:
-        """TensorRT runs on GPUs only."""
-        what = f"{version_folder.parent.name} runs on TensorRT (accelerator), and no NVIDIA driver is loaded here"
-        return "" if _DRIVER.exists() else f"{what}: serve it where there is a GPU"
-
     def _folder(self, config: ModelConfig) -> str:
         return f"{self.engine_cache}/{config.name}"
 

@@ -54,10 +54,6 @@ class OnnxRuntime(Backend):
         if self.accelerator:
             self.accelerator.seal(config, order)
 
-    def pending(self, version_folder: Path) -> str:
-        """Where there is no device for the accelerator."""
-        return self.accelerator.pending(version_folder) if self.accelerator else ""
-
     def artefact(self, order: Order, version_folder: Path) -> None:
         """The graph, and its weights file where it has one. Copied: through a link, who edits what is served edits the cache."""
         for source in (order.graph, order.graph.with_name(order.graph.name + ".data")):

@@ -25,7 +25,7 @@ class OpenVino(Backend):
 
     kind: Literal["openvino"] = "openvino"
     filename: ClassVar[str] = _MODEL[0]
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
     converts: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = (
         f"../environments/{_PACKAGES}.txt", f"../converters/{_SCRIPT}", "../converters/child.py", "../converter.py",
@@ -103,12 +103,6 @@ class OpenVino(Backend):
         for key, value in said.items():
             if value is not None:
                 config.parameters[key].string_value = str(value)
-
-    def pending(self, version_folder: Path) -> str:
-        """The stand-in, too, knows the devices of this machine only."""
-        if self.target_device.split(".")[0] == "CPU":
-            return ""
-        return f"it is for {self.target_device}; serve it where the OpenVINO backend has that device"
 
     def _streams(self, instances: int) -> str | None:
         """All instances share one compiled model, which answers one request at a time unless it has more streams."""

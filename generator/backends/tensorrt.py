@@ -178,11 +178,3 @@ class TensorRt(EngineOptions, Backend):
         if len(self.profiles) > 1:
             for group in config.instance_group:
                 group.profile.extend(str(index) for index in range(len(self.profiles)))
-
-    def pending(self, version_folder: Path) -> str:
-        """Which plans are still to be built."""
-        missing = [engine.filename for engine in self.engines() if not (version_folder / engine.filename).is_file()]
-        if not missing:
-            return ""
-        what = f"{', '.join(missing)} in {version_folder} {'is' if len(missing) == 1 else 'are'} still to be built"
-        return f"{what}: run `triton-repo engines {version_folder.parent.parent}` where there is an NVIDIA GPU"

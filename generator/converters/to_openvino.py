@@ -1,6 +1,6 @@
 """An ONNX graph -> OpenVINO IR, for the server's OpenVINO backend.
 
-`precise` on every layer is OpenVINO's own mark for what must not be computed in fewer bits than the model has: without it the CPU
+`precise` is OpenVINO's own mark for what must not be computed in fewer bits than the model has: without it the CPU
 plugin computes in bfloat16 wherever the CPU can, and the backend has no parameter against that.
 """
 
@@ -94,9 +94,14 @@ def _own_source(result: Any) -> None:
 
 
 def _mark(path: str) -> None:
-    """Also inside the bodies of Loop, If and TensorIterator."""
+    """Every layer that gives floats, also inside the bodies of Loop, If and TensorIterator.
+
+    Not the others: a marked Range of integers stays INT64 in OpenVINO 2024.4, where all around it becomes INT32.
+    """
     tree = ElementTree.parse(path)  # noqa: S314 -- we have written it a moment ago
     for layer in tree.iter("layer"):
+        if not any(port.get("precision") in ("FP32", "FP16", "BF16") for port in layer.iterfind("output/port")):
+            continue
         found = layer.find("rt_info")
         if found is None:
             found = ElementTree.Element("rt_info")
