@@ -160,6 +160,11 @@ REMEDIES: tuple[Remedy, ...] = (
     ),
     Remedy((), "isInFlight", "its shape depends on FLOAT values that come from outside: fix them (pass `remove_input`)"),
     Remedy(
+        (), r"and profile \d|values for profile",
+        "the graph does not run at these sizes: one is frozen in it (export it with free axes), or ranges are wrong (`ranges` of"
+        " target tensorrt; dims and max_batch_size of config.pbtxt)",
+    ),
+    Remedy(
         (), "COMPLEX", "TensorRT has no complex numbers: export real and imaginary parts as one more axis",
     ),
     Remedy((), r"STRING", "text never enters an engine: keep this part on onnxruntime or python"),
