@@ -162,7 +162,7 @@ def page(found: Mapping[str, Any]) -> str:
     """docs/tensorrt_operators.md."""
     listed, models, alone = found["architectures"], found["models"], found["operators"]
     whole = sum(_whole(row) for row in listed.values())
-    refused = {one["operator"] for row in alone.values() for one in row["refused"]}
+    refused = {one["operator"] for row in alone.values() for one in row["refused"] if one["operator"]}
     head = [line.format(version=found["version"], capability=CAPABILITY) for line in _HEAD]
     return "\n".join([
         "# What TensorRT takes", "", *head, "",

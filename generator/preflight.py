@@ -202,7 +202,8 @@ class _Judging:
             return
         for name in names:
             reason = reason.replace(f"{name}: ", "")  # one reason, however many nodes
-        said, remedy = preflight_notes.short(reason), tensorrt_remedies.find(operator, reason)
+        said = preflight_notes.short(reason)
+        remedy = tensorrt_remedies.find(operator, reason if names else f"{what}: {reason}")
         for one in self.found.refused:
             if (one.operator, one.reason) == (operator, said):
                 one.nodes += names

@@ -173,7 +173,7 @@ REMEDIES: tuple[Remedy, ...] = (
         "cast to INT32, INT64 or FLOAT: pass `insert` puts a Cast there, or change the type at export",
     ),
     Remedy(
-        (), "initializer|build-time constant|must be (a )?constant|constant tensor",
+        (), "initializer|build.time constant|must be (a )?constant|constant tensor",
         "this input must be a constant: passes `fold_constants` and `set_constant` make it one",
     ),
     Remedy(

@@ -78,6 +78,11 @@ REFUSED: dict[str, tuple[onnx.ModelProto, list[str], tuple[str, ...]]] = {
         ["tensorrt/operator", "tensorrt/operator"],
         ("input x of UINT32", "cast to INT32", "node bitshift_0 | BitShift", "Mul, Div and Mod"),
     ),
+    "texts": (
+        model("string[b] x => string[b] y", "y = Identity(x)"),
+        ["tensorrt/operator"],
+        ("input x of STRING, output y of STRING", "text never enters an engine"),
+    ),
     "an attribute": (
         model(
             "float[b, 3, 8, 8] x => float[b, 3, 16, 16] y",
