@@ -226,8 +226,8 @@ def test_the_flagship_answers_as_it_was_trained(root: Path, tmp_path: Path, caps
 
 @pytest.mark.full
 def test_the_example(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "verified: efficientnet_lite0_openvino" in proven(root / "examples" / "openvino.yaml", tmp_path / "repo", capsys)
-    config = pbtxt.read(tmp_path / "repo" / "efficientnet_lite0_openvino_model" / "config.pbtxt")
+    assert "verified: efficientnet_lite0_streams" in proven(root / "examples" / "openvino.yaml", tmp_path / "repo", capsys)
+    config = pbtxt.read(tmp_path / "repo" / "efficientnet_lite0_streams_model" / "config.pbtxt")
     assert config.parameters["NUM_STREAMS"].string_value == "2"
 
 
