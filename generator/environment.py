@@ -154,7 +154,9 @@ def _failed(environment: Environment, reason: str, remedy: str = "") -> ToolErro
     elif "offline" in reason:
         remedy = "connect this machine to a package index, or bring the folder from a machine that made it"
     elif "No matching distribution" in reason and own is None:
-        remedy = "the tested versions are for CPython 3.11 and 3.12 on Linux x86-64; say others in `checkpoint.requirements`"
+        remedy = (
+            "the tested versions are for CPython 3.11 and 3.12 on Linux x86-64; for a checkpoint say others in `requirements`"
+        )
     elif not remedy:
         remedy = f"correct {own}" if own else "see what pip says of it"
     return ToolError(f"the environment {environment.name} could not be made in {where}: {reason}", remedy)

@@ -30,7 +30,9 @@ def attempts(model: ModelProto, most: int, said: Mapping[str, Any], fixed: Mappi
     for length in LENGTHS:
         one = {value.name: _range(value, most, length, fixed.get(value.name, [])) for value in model.graph.input}
         free = {name: ranges for name, ranges in one.items() if ranges[0] != ranges[2]}
-        free.update({_key(name, given): _said(given) for name, given in said.items() if name in one})
+        told = {name: _said(given) for name, given in said.items() if name in one}
+        free = {name: _alike(model, name, ranges, told) for name, ranges in free.items()}
+        free.update({_key(name, said[name]): ranges for name, ranges in told.items()})
         if free not in found:
             found.append(free)
     return found
@@ -59,6 +61,22 @@ def words(model: ModelProto, ranges: Mapping[str, Range]) -> str:
 
 def _shape(dims: list[int]) -> str:
     return "x".join(map(str, dims))
+
+
+def _alike(model: ModelProto, name: str, ranges: Range, told: Mapping[str, Range]) -> Range:
+    """Axes of one name have one length: that of a request counts for the inputs that a cut made, too."""
+    names = {value.name: [dim.dim_param for dim in value.type.tensor_type.shape.dim] for value in model.graph.input}
+    known = {
+        axis: [shape[place] for shape in said]
+        for other, said in told.items()
+        for place, axis in enumerate(names[other])
+        if axis and len(said[0]) == len(names[other])
+    }
+    low, usual, high = (
+        [known[axis][which] if axis in known else dim for axis, dim in zip(names[name], ranges[which], strict=True)]
+        for which in range(3)
+    )
+    return low, usual, high
 
 
 def _key(name: str, given: Mapping[str, Any]) -> str:

@@ -226,6 +226,15 @@ def test_sizes_follow_the_batch_the_config_and_the_request_for_an_engine(judge: 
     assert [rule for rule, _ in judge(made).problems] == ["tensorrt/file"]
 
 
+def test_what_a_cut_leaves_has_the_sizes_of_the_request(judge: Judge, tmp_path: Path) -> None:
+    made = model("float[b, 4, 4] x => float[b] z, float[b, 4, 4] w", "y = Det(x) z = Relu(y) w = Relu(x)")
+    wanted = {"x": {"min": [1, 4, 4], "opt": [8, 4, 4], "max": [8, 4, 4]}}
+    (tmp_path / "engine.json").write_text(json.dumps({"profiles": [wanted]}))
+    verdict = judge(made)
+    assert [rule for rule, _ in verdict.problems] == ["tensorrt/operator"]
+    assert verdict.sizes == "x 1x4x4 to 8x4x4, y 1 to 8"
+
+
 def test_a_profile_outside_the_model_s_range_is_refused(judge: Judge) -> None:
     wanted = {"x": {"min": [1, 4], "opt": [2, 4], "max": [2, 9]}}
     ((rule, text),) = said(judge(OK, said=wanted))
