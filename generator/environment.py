@@ -155,7 +155,7 @@ def _failed(environment: Environment, reason: str, remedy: str = "") -> ToolErro
         remedy = "connect this machine to a package index, or bring the folder from a machine that made it"
     elif "No matching distribution" in reason and own is None:
         remedy = (
-            "the tested versions are for CPython 3.11 and 3.12 on Linux x86-64; for a checkpoint say others in `requirements`"
+            "the tested versions are for CPython 3.11 and 3.12 on Linux x86-64; a checkpoint may say others in `requirements`"
         )
     elif not remedy:
         remedy = f"correct {own}" if own else "see what pip says of it"

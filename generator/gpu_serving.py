@@ -31,6 +31,8 @@ class GpuServing:
     version_compatible: bool = False
     #: Engines that are still to be built, by their path in the repository.
     pending: tuple[str, ...] = ()
+    #: Folders in which ONNX Runtime keeps engines from start to start (target onnxruntime, `accelerator:`).
+    caches: tuple[str, ...] = ()
     #: Container releases whose server the engines are for.
     releases: tuple[str, ...] = ()
 
@@ -55,19 +57,26 @@ class GpuServing:
         """For `docker run`."""
         mounts = [f"--volume={path}:{path}:ro" for path in self.outside]
         preload = [f"--env=LD_PRELOAD={self.preload}"] if self.plugins else []
-        return [*(["--gpus=all"] if self.gpu else []), *mounts, *preload]
+        kept = [f"--volume={name}:{path}" for name, path in self.volumes.items()]
+        return [*(["--gpus=all"] if self.gpu else []), *mounts, *kept, *preload]
+
+    @property
+    def volumes(self) -> dict[str, str]:
+        """Named volumes of docker -> where the container has them: without one every start would build its engines again."""
+        return {f"triton-repo-engines{number or ''}": path for number, path in enumerate(self.caches)}
 
 
 def of(repository: Path) -> GpuServing:
     """What the models and the engines of `repository` need. Raises RepositoryError for one that cannot be read."""
-    found = engines.wanted(repository)
+    found, configs = engines.wanted(repository), shm.configs(repository)
     libraries = list(dict.fromkeys(_libraries(found)))
     return GpuServing(
-        gpu=any(map(_on_gpu, shm.configs(repository))),
+        gpu=any(map(_on_gpu, configs)),
         plugins=tuple(inside for _, inside in libraries),
         outside=tuple(inside for path, inside in libraries if path.is_absolute()),
         version_compatible=any(item.request.options.version_compatible for item in found),
         pending=tuple(engines.pending(repository)),
+        caches=tuple(sorted({path for config in configs for path in _caches(config)})),
         releases=tuple(sorted({server_tensorrt.release(item.server) for item in found})),
     )
 
@@ -81,6 +90,13 @@ def _libraries(found: Iterable[engines.Wanted]) -> Iterator[tuple[Path, str]]:
                     f"{item.name}: LD_PRELOAD cannot hold {library.path!r}", "rename it, without space and colon"
                 )
             yield path, library.path if path.is_absolute() else f"{MODELS}/{item.model}/{item.folder.name}/{library.path}"
+
+
+def _caches(config: ModelConfig) -> Iterator[str]:
+    """The folder above all that TensorRT's execution provider writes: `engine_cache` of the spec."""
+    for one in config.optimization.execution_accelerators.gpu_execution_accelerator:
+        if one.name == "tensorrt" and "trt_timing_cache_path" in one.parameters:
+            yield str(Path(one.parameters["trt_timing_cache_path"]).parent)
 
 
 def _on_gpu(config: ModelConfig) -> bool:

@@ -277,9 +277,24 @@ def test_deploy_reserves_gpus_loads_plugins_and_builds_first(tmp_path: Path, cap
     assert "--gpus=all --volume=/opt/own/libmine.so:/opt/own/libmine.so:ro --env=LD_PRELOAD=/opt/own/libmine.so" in out
 
 
+def test_engines_of_onnxruntime_are_kept_in_a_volume(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    target = "{kind: onnxruntime, accelerator: {kind: tensorrt, engine_cache: /var/engines}}"
+    repository, deploy = tmp_path / "repository", tmp_path / "deploy"
+    assert run(["build", str(write_spec(tmp_path / "spec", target=target)), "-o", str(repository)]) == 0
+    assert run(["deploy", str(repository), "-o", str(deploy)]) == 0
+    whole = yaml.safe_load((deploy / "compose.yaml").read_text())
+    kept = {"type": "volume", "source": "triton-repo-engines", "target": "/var/engines"}
+    assert kept in whole["services"]["triton"]["volumes"]
+    assert whole["volumes"] == {"triton-repo-engines": {}}
+    capfd.readouterr()
+    assert run(["serve", str(repository), "--container", "print"]) == 0
+    assert "--volume=triton-repo-engines:/var/engines" in capfd.readouterr().out
+
+
 def test_a_repository_without_engines_needs_nothing(tmp_path: Path) -> None:
     write(tmp_path / "r", "good", identity(), "max_batch_size: 8\n" + tensors())
     assert run(["deploy", str(tmp_path / "r"), "-o", str(tmp_path / "deploy")]) == 0
     service = yaml.safe_load((tmp_path / "deploy" / "compose.yaml").read_text())["services"]["triton"]
     assert not {"environment", "deploy"} & set(service)
+    assert len(service["volumes"]) == 1
     assert "engines" not in (tmp_path / "deploy" / "README.md").read_text()

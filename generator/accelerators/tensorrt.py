@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -17,9 +16,6 @@ from generator.ranges import Axes
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-#: The driver's control device: where it is missing, no NVIDIA driver is loaded.
-_DRIVER = Path("/dev/nvidiactl")
 
 
 class TensorRtAccelerator(Accelerator):
