@@ -22,7 +22,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from generator.errors import RepositoryError
 from generator.plugin import Model
@@ -50,6 +50,15 @@ def _mebibytes(value: Any) -> Any:
     return value
 
 
+def _plain(value: str) -> str:
+    """Who builds reads and writes by these names: none may lead out of the folder."""
+    if value in ("", ".", "..") or set(value) & set("/\\\0"):
+        raise ValueError(f"{value!r} is not a file name in this folder; write it without `/`")
+    return value
+
+
+#: A file in the version folder.
+FileName = Annotated[str, AfterValidator(_plain)]
 #: Memory in MiB, or as `4 GiB`.
 MiB = Annotated[Annotated[int, Field(ge=1)], BeforeValidator(_mebibytes, json_schema_input_type=int | str)]
 #: `8.9`: a GPU type (https://developer.nvidia.com/cuda-gpus).
@@ -116,24 +125,32 @@ class PluginLibrary(Model):
     #: Of the copy in the version folder; None where it is on the other machines only.
     sha256: str | None = None
 
+    @model_validator(mode="after")
+    def _placed(self) -> PluginLibrary:
+        if self.sha256 is not None:
+            _plain(self.path)
+        elif not self.path.startswith("/"):
+            raise ValueError(f"{self.path!r} has no sha256, so it must be a path on the server, which begins with `/`")
+        return self
+
 
 class Engine(Model):
     """One plan that is wanted."""
 
-    filename: str
+    filename: FileName
     #: The GPU type; None: that of the machine that builds.
     compute_capability: ComputeCapability | None = None
     #: Where the plan without weights is kept, with `strip_plan`.
-    stripped: str | None = None
+    stripped: FileName | None = None
 
 
 class EngineRequest(Model):
     """The file."""
 
     format: Literal[1] = 1
-    onnx: str
+    onnx: FileName
     #: The ONNX file, and the file of its weights where it has one: name -> sha256, hexadecimal.
-    files: dict[str, str]
+    files: dict[FileName, str]
     #: Always: TensorRT 11 knows no other networks; types and casts are in the graph.
     strongly_typed: Literal[True] = True
     #: The kind of precision that the graph is in, for people.
@@ -143,6 +160,16 @@ class EngineRequest(Model):
     options: EngineOptions = EngineOptions()
     plugins: tuple[PluginLibrary, ...] = ()
     engines: tuple[Engine, ...]
+
+    @model_validator(mode="after")
+    def _held(self) -> EngineRequest:
+        if self.onnx not in self.files:
+            raise ValueError(f"`files` has no digest of {self.onnx}")
+        written = [name for engine in self.engines for name in (engine.filename, engine.stripped) if name]
+        names = [*written, *self.files, NAME]
+        if twice := next((name for name in written if names.count(name) > 1), None):
+            raise ValueError(f"two files would be called {twice}")
+        return self
 
     def digest(self) -> str:
         """sha256 over all of it, hexadecimal."""

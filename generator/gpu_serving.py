@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+#: The release that an image's tag begins with, behind a registry that may have a port.
+_RELEASE = re.compile(r":([0-9]{2}\.[0-9]{2})(?![0-9])[^/]*\Z")
 #: Where the container has the repository.
 MODELS = "/models"
 
@@ -43,9 +46,9 @@ class GpuServing:
 
     def unlike(self, image: str) -> str:
         """Why the server in `image` would refuse the engines; empty where it is of their release, or says none."""
-        tag = image.rpartition(":")[2]
-        others = [release for release in self.releases if release and not tag.startswith(release)]
-        if not others or not tag[:2].isdecimal():
+        tag = _RELEASE.search(image.partition("@")[0])
+        others = [release for release in self.releases if tag and release and release != tag[1]]
+        if not others:
             return ""
         return f"the engines are for the server of {others[0]}, and a plan loads in one TensorRT only"
 

@@ -83,7 +83,7 @@ def staging(repository: Path) -> Iterator[Path]:
 def write(pipeline: Pipeline, results: Mapping[str, Path], folder: Path) -> dict[str, str]:
     """Every model folder of one pipeline into `folder`, from the folders of its steps; the digest of each file by its path."""
     graph = target.final(results)
-    order = target.order(pipeline, graph, results.get("target", graph.parent))
+    order = pipeline.order(graph, results.get("target", graph.parent))
     for part in pipeline.parts:
         _part(pipeline, part, order, folder / part.name)
     if pipeline.spec.preprocess is not None:
@@ -218,12 +218,17 @@ def publish(staged: Path, repository: Path, names: Sequence[str], retired: Seque
 def add(repository: Path, model: str, files: Mapping[str, Path]) -> None:
     """Put what was made after the build (engines) into its place, and into the lock; an interrupt waits.
 
-    `files` are by their path in the repository, and lie on its file system.
+    `files` are by their path in the repository, and lie on its file system. Raises RepositoryError where that place is gone, or
+    not ours to write.
     """
     with _uninterrupted():
         entries = lock.read(repository)
         for name, staged in files.items():
-            staged.replace(repository / name)
+            try:
+                staged.replace(repository / name)
+            except OSError as error:
+                remedy = "make it writable; where the repository was built anew meanwhile, run the command again"
+                raise RepositoryError(f"{repository / name}: {error.strerror}", remedy) from None
         entry = next((entry for entry in entries.values() if model in entry.models), None)
         if entry is None:
             return  # a repository of somebody else's making

@@ -164,7 +164,13 @@ def everything(tmp_path: Path, **options: Any) -> engines.Wanted:
     plugins = (PluginLibrary(path="libmine.so", sha256="0" * 64), PluginLibrary(path="/opt/own/libtheirs.so"))
     engine = Engine(filename="model_sm89.plan", compute_capability="8.9", stripped="model_sm89.stripped.plan")
     request = EngineRequest(
-        onnx="model.onnx", files={}, max_batch_size=8, profiles=profiles, options=said, plugins=plugins, engines=(engine,)
+        onnx="model.onnx",
+        files={"model.onnx": 64 * "0"},
+        max_batch_size=8,
+        profiles=profiles,
+        options=said,
+        plugins=plugins,
+        engines=(engine,),
     )
     return engines.Wanted("m", tmp_path / "m" / "1", request, engine)
 
