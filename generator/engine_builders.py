@@ -102,7 +102,7 @@ def build(item: Wanted, builder: Package | Container, here: Machine, into: Path,
     """
     gpu = here.gpu(item.engine.compute_capability)
     assert gpu is not None, "who asks has looked"
-    by = _refitted(item, builder, here, into) or builder.build(item, gpu, into, told)
+    by = _refitted(item, builder, here, into, told) or builder.build(item, gpu, into, told)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     for plan in (into / name for name in (item.stripped, item.engine.filename) if name):
         found = provenance.made(plan, item.request, built_by=by, built_at=now, machine=here, capability=gpu.capability)
@@ -111,14 +111,18 @@ def build(item: Wanted, builder: Package | Container, here: Machine, into: Path,
     return found
 
 
-def _refitted(item: Wanted, builder: Package | Container, here: Machine, into: Path) -> str:
-    """What made the plan out of the one without weights; nothing where there is none that fits, or TensorRT refuses it."""
+def _refitted(item: Wanted, builder: Package | Container, here: Machine, into: Path, told: Told) -> str:
+    """What made the plan out of the one without weights; nothing where there is none that fits, or TensorRT refuses it.
+
+    Where TensorRT dies of it, too: to build is the way out, and fails by itself where TensorRT or the GPU is to blame.
+    """
     gpu = here.gpu(item.engine.compute_capability)
     if not isinstance(builder, Package) or gpu is None or item.stripped is None or item.plan.is_file() or not _fits(item, here):
         return ""
     try:
         by = builder.refit(item, gpu, into)
-    except SurgeryError:
+    except (SurgeryError, ToolError) as error:
+        told(f"built anew, as it was not refitted: {error.message}")
         return ""
     shutil.copyfile(item.folder / item.stripped, into / item.stripped)
     return by

@@ -17,7 +17,7 @@ from generator import engine_builders, engines
 from generator.cli import run
 from generator.engine_builders import Package
 from generator.engines import Wanted
-from generator.errors import SurgeryError
+from generator.errors import SurgeryError, ToolError, TritonRepoError
 from generator.machine import Gpu
 
 __all__ = ["gpu_host"]
@@ -27,14 +27,14 @@ __all__ = ["gpu_host"]
 class Refits(Package):
     """A package that puts a whole plan there, or refuses, and never builds."""
 
-    refuses: bool = False
+    refuses: type[TritonRepoError] | None = None
 
     def check(self, item: Wanted, here: object) -> None:
         pass
 
     def refit(self, item: Wanted, gpu: Gpu, into: Path) -> str:
         if self.refuses:
-            raise SurgeryError("TensorRT did not refit", "build it")
+            raise self.refuses("TensorRT did not refit", "build it")
         assert item.stripped is not None
         shutil.copyfile(item.folder / item.stripped, into / item.engine.filename)
         return "refitted"
@@ -104,10 +104,11 @@ def test_one_that_does_not_fit_is_not_used(
     assert not (arrived / "model.plan").exists()
 
 
-def test_where_tensorrt_refuses_to_refit_it_builds(
-    arrived: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("how", [SurgeryError, ToolError], ids=["it refuses", "its process dies"])
+def test_where_tensorrt_does_not_refit_it_builds(
+    arrived: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], how: type[TritonRepoError]
 ) -> None:
-    assert engines_by(Refits(refuses=True), arrived, monkeypatch) == 1
+    assert engines_by(Refits(refuses=how), arrived, monkeypatch) == 1
     assert "it is built" in capfd.readouterr().err
 
 
