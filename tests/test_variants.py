@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import tiny_detector
 
-from generator import lock, variants
+from generator import bench, lock, variants
+from generator.bench import Load
 from generator.cli import run
-from generator.contest import Entrant, verdict
-from generator.errors import SpecError
+from generator.contest import Entrant, Race, verdict
+from generator.errors import SpecError, ToolError
 from generator.load import Loaded, load_all
 from generator.spec import Spec
 from generator.verify import Rung
@@ -155,7 +156,8 @@ def entrant(name: str, throughput: list[float], right: bool = True) -> Entrant:
         ([2, 4, 2, 4, 2], [1, 2, 1, 2, 1], "a", 5, True),
         ([1, 4, 2, 4, 2], [2, 2, 1, 2, 1], "a", 4, False),
         ([1, 1, 1], [3, 3, 3], "b", 3, False),
-        ([1] * 8, [3] * 7 + [0.5], "b", 7, True),
+        ([1] * 8, [3] * 7 + [0.5], "b", 7, False),  # either of two equal ones would be so far ahead in 7 comparisons of 100
+        ([1] * 9, [3] * 8 + [0.5], "b", 8, True),
     ],
 )
 def test_a_lead_must_be_more_than_luck(first: list[float], second: list[float], best: str, won: int, clear: bool) -> None:
@@ -163,6 +165,26 @@ def test_a_lead_must_be_more_than_luck(first: list[float], second: list[float], 
         found = verdict([entrant("a", first), entrant("b", second)], 1, latency)
         assert found is not None
         assert (found.best.name, found.won, found.clear) == (best, won, clear)
+
+
+def test_a_slow_target_gets_a_longer_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of 2 s: perf_analyzer 2.51 ended with these words at 500 ms, and measured it at 8 s."""
+    windows: list[int] = []
+
+    def measure(tool: object, load: Load, level: int, window: int) -> dict[str, float]:
+        windows.append(window)
+        if window < least:
+            raise ToolError(f"perf_analyzer ended with code 3 at concurrency {level}: No valid requests recorded within time", "")
+        return {"throughput": 0.5}
+
+    monkeypatch.setattr(bench, "measure", measure)
+    race = Race(None, "", None, (1,), 2)  # type: ignore[arg-type]
+    least = 8000
+    assert race.measured(Load("", "m", tmp_path), 1, 500) == {"throughput": 0.5}
+    assert windows == [500, 2000, 8000]
+    least = 10**9
+    with pytest.raises(ToolError, match="No valid requests"):
+        race.measured(Load("", "m", tmp_path), 1, 500)
 
 
 def test_who_serves_something_else_is_no_winner() -> None:
