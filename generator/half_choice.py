@@ -183,7 +183,7 @@ def _fits(patterns: Iterable[str], graph: ir.Graph) -> None:
 
 
 def _match(pattern: str, node: ir.Node) -> bool:
-    return pattern == node.op_type or fnmatch.fnmatchcase(node.name or "", pattern)
+    return pattern in (node.op_type, node.name) or fnmatch.fnmatchcase(node.name or "", pattern)
 
 
 def _said(patterns: Iterable[str], node: ir.Node) -> str:

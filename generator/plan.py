@@ -60,8 +60,11 @@ _PASSES = (
 )  # fmt: skip
 _PRECISION = (
     ("onnx", "onnx-ir", "onnxruntime", "numpy"),
-    ("precision.py", "graph.py", "weights.py", "weight_files.py", "sampling.py", "ladder_samples.py", "precisions/__init__.py"),
-)
+    (
+        "precision.py", "graph.py", "weights.py", "weight_files.py", "sampling.py", "ladder_samples.py", "step_code.py",
+        "precisions/__init__.py",
+    ),
+)  # fmt: skip
 _TARGET = (("onnx",), ("target.py", "worker.py", "environment.py", "parts.py", "module_target.py", "backends/__init__.py"))
 _REPOSITORY = (
     ("tritonclient", "protobuf", "jinja2"),

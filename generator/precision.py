@@ -37,14 +37,24 @@ def samples(pipeline: Pipeline) -> list[dict[str, NDArray[Any]]]:
         return [asked_of(pipeline, source, i).values for i, source in enumerate(bare_samples.of(pipeline))]
     if not spec.verify.images:
         return sampling.samples(Interface(pipeline.fp32.inputs, pipeline.fp32.outputs))
-    import cv2
-
     height, width = pipeline.picture.size
-    pixels = []
-    for path in spec.verify.images:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is not None:
-            rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
-            pixels.append(spec.preprocess.reference(rgb, height, width)[0])
+    pixels = [spec.preprocess.reference(rgb, height, width)[0] for rgb in _pictures(pipeline)]
     stacked = np.stack(pixels)
     return [{pipeline.fp32.inputs[0].name: stacked, **thresholds(pipeline, len(stacked))}]
+
+
+def _pictures(pipeline: Pipeline) -> list[NDArray[Any]]:
+    """`verify.images` as the server decodes them. Raises SpecError for one that it refuses."""
+    from generator import paths, step_code
+
+    spec, template = pipeline.spec, pipeline.parts[0].template
+    assert spec.preprocess is not None
+    assert template is not None
+    served, found = step_code.load(paths.templates() / "models" / template / "model.py"), []
+    for index, path in enumerate(spec.verify.images):
+        try:
+            found.append(served.decode(path.read_bytes(), spec.preprocess.max_pixels))
+        except served.BadImageError as error:
+            loc = ("verify", "images", index)
+            raise pipeline.error(loc, f"{path}: {error}", "name a JPEG or PNG that the server decodes") from None
+    return found

@@ -545,6 +545,18 @@ def test_served_in_fp16_on_a_real_server(built: Path, capsys: pytest.CaptureFixt
     assert config.count("data_type: TYPE_FP16") == 2
 
 
+def test_compared_it_gets_its_own_types(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """perf_analyzer sends raw bytes: FP32 for an FP16 input would be twice too many."""
+    shutil.copy(built / "net.onnx", tmp_path / "net.onnx")
+    half = "variants:\n  half:\n    precision: {kind: fp16, inputs: convert, outputs: [y]}\n"
+    (tmp_path / "bare.yaml").write_text(f"{BARE}{half}")
+    assert run(["build", str(tmp_path / "bare.yaml"), "-o", str(tmp_path / "repo")]) == 0
+    code = run(["compare", str(tmp_path / "bare.yaml"), "-r", str(tmp_path / "repo"), "--concurrency", "1", "--rounds", "2"])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    assert captured.out.count("ok, ") == 2
+
+
 def test_another_graph_in_the_repository(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(built / "repo", tmp_path / "repo")
     path = tmp_path / "repo" / "bare" / "1" / "model.onnx"
@@ -568,6 +580,28 @@ def test_a_detector_served_in_fp16(tmp_path: Path, capsys: pytest.CaptureFixture
     assert code == 0, error
     found = rungs["in fp16"]["result"]
     assert found["matched"] == found["boxes"] > 0
+
+
+@pytest.mark.parametrize("content", [b"no picture", b"\xff\xd8\xff\xe0 cut off"])
+def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+    spec = tiny_detector.write(tmp_path, seed=22)
+    text = spec.read_text()
+    assert "images: " in text
+    (tmp_path / "broken.jpg").write_bytes(content)
+    spec.write_text(text.replace("images: [", "images: [broken.jpg, ") + "precision: {kind: fp16}\n")
+    assert run(["build", str(spec), "-o", str(tmp_path / "repo")]) == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'broken.jpg'}: " in error
+    assert "verify.images.0: " in error
+    assert "Traceback" not in error
+
+
+def test_a_name_with_brackets_is_kept(tmp_path: Path) -> None:
+    made = network()
+    made.graph.node[0].name = "blocks[0]/Conv"
+    after, _ = convert(tmp_path, made, Fp16(keep=("blocks[0]/Conv",)))
+    (kept,) = [node for node in after.graph.node if any(prop.key == KEPT for prop in node.metadata_props)]
+    assert kept.name == "blocks[0]/Conv"
 
 
 @pytest.mark.parametrize(
