@@ -28,12 +28,19 @@ def main(task: dict[str, Any]) -> None:
     if task["parse"]:
         stage.write_text("parsing", encoding="utf-8")
         found.update(work.parsed(task["parse"]))
-        answer.write_text(json.dumps(found), encoding="utf-8")
+        _tell(answer, found)
     for capability in task["capabilities"] if task["compile"] and not found.get("errors") else ():
         stage.write_text(f"compiling for {capability}", encoding="utf-8")
         found["compiled"][capability] = work.compiled(task["compile"], capability, task["ranges"])
-        answer.write_text(json.dumps(found), encoding="utf-8")
-    answer.write_text(json.dumps(found), encoding="utf-8")
+        _tell(answer, found)
+    _tell(answer, found)
+
+
+def _tell(answer: Path, found: dict[str, Any]) -> None:
+    """Whole or not at all: this process may be ended at any moment."""
+    staging = Path(f"{answer}.part")
+    staging.write_text(json.dumps(found), encoding="utf-8")
+    staging.replace(answer)
 
 
 class _Work:

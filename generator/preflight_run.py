@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from generator import machine
 from generator.environment import Environment, ensure
 from generator.install import clean_environment
 
@@ -66,15 +66,9 @@ def parser() -> Parser:
 
     Raises ToolError where that cannot be made.
     """
-    if importlib.util.find_spec("tensorrt") is not None and _gpu():
+    if importlib.util.find_spec("tensorrt") is not None and machine.look().gpus:
         return Parser("tensorrt", Path(sys.executable))
     return Parser("tensorrt_rtx_bindings", ensure(Environment(PACKAGES)))
-
-
-def _gpu() -> bool:
-    """Does the driver name a GPU?"""
-    program = shutil.which("nvidia-smi")
-    return program is not None and not subprocess.run([program, "-L"], capture_output=True, check=False).returncode
 
 
 def ask(by: Parser, task: Task, seconds: float) -> Answer:
