@@ -131,7 +131,7 @@ def _final(pipeline: Pipeline) -> Graph:
     if not {"surgery", *([] if pipeline.spec.precision.trained else ["precision"])} <= results.keys():
         raise unbuilt
     final = target.final(results)
-    order = target.order(pipeline, final, final.parent)
+    order = pipeline.order(final, final.parent)
     return Graph(pipeline.spec.name, "final graph", final, order.max_batch_size, said=_profile(pipeline, order))
 
 

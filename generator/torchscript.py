@@ -102,12 +102,13 @@ def make(order: Order, capture: str, freeze: bool, path: Path) -> dict[str, str]
     refused: list[Refusal] = []
     for name in _names(capture, work.flat.inner):
         try:
-            how = _attempt(job, name, path, careful=capture == "auto")
+            made = _attempt(job, name, path, careful=capture == "auto")
         except Exception as error:
             refused.append(Refusal(name, error))
         else:
             before = f" (refused before: {'; '.join(map(str, refused))})" if refused else ""
-            return {"capture": how + before, **_frozen(work), **job.proven(path), **_described(path, freeze), **facts}
+            made["capture"] += before
+            return {**made, **_frozen(work), **_described(path, freeze), **facts}
     raise _cannot(work, refused)
 
 
@@ -118,14 +119,13 @@ def _names(capture: str, module: torch.nn.Module) -> tuple[str, ...]:
     return ("script",) if isinstance(module, torch.jit.ScriptModule) else ("script", "trace")
 
 
-def _attempt(job: Job, name: str, path: Path, careful: bool) -> str:
-    """How it was made. A trace that froze something is taken only where the spec asks for a trace."""
+def _attempt(job: Job, name: str, path: Path, careful: bool) -> dict[str, str]:
+    """How it was made, and how near it is. A trace that froze something is taken only where the spec asks for a trace."""
     job.work.frozen.clear()
     how = exporters.quietly(getattr(job, name), job.work, path)
     if job.work.frozen and careful:
         raise ExportError(f"left out, it would freeze what depends on values ({next(iter(job.work.frozen))})")
-    job.proven(path)
-    return how
+    return {"capture": how, **job.proven(path)}
 
 
 def _takes_all(order: Order, work: Work) -> None:

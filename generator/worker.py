@@ -85,7 +85,7 @@ def _target(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
     made = Path(task["output"]).parent
     if any(part.role == "head" for part in pipeline.parts):
         surgery.head_alone(pipeline, made / target.HEAD)
-    return pipeline.spec.target.convert(target.order(pipeline, Path(task["input"]), made))
+    return pipeline.spec.target.convert(pipeline.order(Path(task["input"]), made))
 
 
 def _source(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:

@@ -83,7 +83,7 @@ class TensorRtAccelerator(Accelerator):
         (tensorrt_execution_provider_utils.h, TRTGenerateId): in one folder a retrained model would get its predecessor's engine.
         """
         for one in config.optimization.execution_accelerators.gpu_execution_accelerator:
-            if one.name == "tensorrt" and one.parameters["trt_engine_cache_path"] == self._folder(config):
+            if one.name == "tensorrt" and one.parameters.get("trt_engine_cache_path") == self._folder(config):
                 weights = order.graph.with_name(f"{order.graph.name}.data")
                 digests = [sha256(path)[:16] for path in (order.graph, weights) if path.exists()]
                 one.parameters["trt_engine_cache_path"] += f"/{'-'.join(digests)}"
