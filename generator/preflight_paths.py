@@ -40,7 +40,8 @@ def terms(capabilities: Sequence[str], seconds: float) -> Terms:
 def judge(path: Path, how: Terms, told: Callable[[Verdict], None], **assumed: Any) -> Judged:
     """Everything that `path` names, ordinary rules included where it is a repository or a model folder.
 
-    Raises RepositoryError where it is none of what can be judged, or is not built yet; what `load` raises for a spec.
+    Raises RepositoryError where it is none of what can be judged, holds no graph, or is not built yet; what `load` raises for
+    a spec.
     """
     if path.is_dir():
         return _repository(path, how, told, assumed)
@@ -75,6 +76,9 @@ def _repository(path: Path, how: Terms, told: Callable[[Verdict], None], assumed
     world, found = check.read(path, **assumed)
     chosen = [model for model in world.models.values() if only in ("", model.name)]
     graphs = [one for model in chosen for one in graphs_of(model)]
+    if not graphs and not world.broken:
+        what = f"{path}: {only or 'the repository'} holds no ONNX file, so nothing was judged"
+        raise RepositoryError(what, "name the spec that it is built from: its final graph is judged, whatever the target")
     verdicts = [_told(preflight.judge(one, how), told) for one in graphs]
     world = replace(world, models={name: _placed(model) for name, model in world.models.items()})
     more = _checked(world, verdicts, None)

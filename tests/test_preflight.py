@@ -413,6 +413,14 @@ def test_a_repository_is_judged_with_all_rules(tmp_path: Path, capfd: pytest.Cap
     assert run(["check", "--tensorrt", str(where), "--ignore", "tensorrt/operator"]) == 0
 
 
+def test_where_nothing_can_be_judged_nothing_has_passed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ir" / "1").mkdir(parents=True)
+    (tmp_path / "ir" / "config.pbtxt").write_text('backend: "openvino"')
+    for path, what in ((tmp_path, "the repository"), (tmp_path / "ir", "ir")):
+        assert run(["check", "--tensorrt", str(path)]) == 1
+        assert f"{tmp_path}: {what} holds no ONNX file, so nothing was judged; name the spec" in capfd.readouterr().err
+
+
 def test_onnx_files_in_every_form(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     good, bad, cut = (tmp_path / name for name in ("good.onnx", "bad.onnx", "cut.onnx"))
     onnx.save(OK, good)
@@ -527,7 +535,8 @@ def test_every_model_of_the_project_passes(spec: str, tmp_path: Path, capfd: pyt
         subprocess.run([sys.executable, str(ROOT / "examples" / script)], check=True)
     assert run(["build", str(ROOT / spec), "-o", str(tmp_path)]) == 0
     capfd.readouterr()
-    assert run(["check", "--tensorrt", str(tmp_path), "--format", "json"]) == int(spec in UNFIT)
+    judged = tmp_path if any(tmp_path.glob("*/*/*.onnx")) else ROOT / spec  # IR alone: the graph that it was made from
+    assert run(["check", "--tensorrt", str(judged), "--format", "json"]) == int(spec in UNFIT)
     out, err = capfd.readouterr()
     found = [one for one in json.loads(out)["findings"] if one["level"] == "error"]
     assert bool(found) == (spec in UNFIT)
