@@ -104,7 +104,7 @@ def _source(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
 
 
 def _answer(pipeline: Pipeline, sample: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The checkpoint's answer. Raises VerifyError where its framework refuses the sample: seeded values follow no rule of a model."""
+    """The checkpoint's answer. Raises VerifyError where its framework refuses the sample, whose seeded values follow no rule."""
     try:
         return pipeline.spec.checkpoint.answer(sample)
     except TritonRepoError:
