@@ -29,7 +29,7 @@ def attempts(model: ModelProto, most: int, said: Mapping[str, Any], fixed: Mappi
     found = []
     for length in LENGTHS:
         one = {value.name: _range(value, most, length, fixed.get(value.name, [])) for value in model.graph.input}
-        free = {name: ranges for name, ranges in one.items() if ranges[0] != ranges[2]}
+        free = {value.name: one[value.name] for value in model.graph.input if _free(value)}
         told = {name: _said(given) for name, given in said.items() if name in one}
         free = {name: _alike(model, name, ranges, told) for name, ranges in free.items()}
         free.update({_key(name, said[name]): ranges for name, ranges in told.items()})
@@ -61,6 +61,11 @@ def words(model: ModelProto, ranges: Mapping[str, Range]) -> str:
 
 def _shape(dims: list[int]) -> str:
     return "x".join(map(str, dims))
+
+
+def _free(value: Any) -> bool:
+    """An axis of the graph is free, also where the config leaves it one length: the builder wants a range all the same."""
+    return any(not dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
 
 
 def _alike(model: ModelProto, name: str, ranges: Range, told: Mapping[str, Range]) -> Range:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from generator.errors import TritonRepoError
+from generator.errors import TritonRepoError, VerifyError
 
 if TYPE_CHECKING:
     from generator.pipeline import Pipeline
@@ -92,15 +92,28 @@ def _source(pipeline: Pipeline, task: dict[str, Any]) -> dict[str, str]:
     """The first rung: the checkpoint's own answers to `input`, or to samples of its own; both into `output`."""
     from generator import bare_samples, feeds
 
-    checkpoint, output = pipeline.spec.checkpoint, Path(task["output"])
+    output = Path(task["output"])
     samples = feeds.read(Path(task["input"])) if task["input"] else bare_samples.of(pipeline)
     names, framework = [t.name for t in pipeline.source.outputs], ""
     answers = []
     for sample in samples:
-        found, framework = checkpoint.answer(sample)
+        found, framework = _answer(pipeline, sample)
         answers.append({name: found[name] for name in names if name in found})
     feeds.write(output, [*samples, *answers])
     return {"framework": framework}
+
+
+def _answer(pipeline: Pipeline, sample: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The checkpoint's answer. Raises VerifyError where its framework refuses the sample, whose seeded values follow no rule."""
+    try:
+        return pipeline.spec.checkpoint.answer(sample)
+    except TritonRepoError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{name} {list(values.shape)}" for name, values in sample.items())
+        said = (str(error).splitlines() or [""])[0]
+        what = f"the checkpoint does not run with {given}: {type(error).__name__}: {said[:300]}"
+        raise VerifyError(what, "name inputs that it takes under `verify:` (samples, images)") from None
 
 
 if __name__ == "__main__":

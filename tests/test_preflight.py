@@ -219,6 +219,8 @@ def test_sizes_follow_the_batch_the_config_and_the_request_for_an_engine(judge: 
     assert judge(made, most=3, fixed={"x": [7]}).sizes == "x 1x7 to 3x7"
     assert judge(made, most=3, fixed={"x": [-1]}).sizes == "x 1x1 to 3x64"
     assert judge(made, most=0, fixed={"x": [5, -1]}).sizes == "x 5x1 to 5x64"
+    one = judge(made, most=1, fixed={"x": [7]})  # a range of one length is a range
+    assert (one.problems, list(one.compiled)) == ([], ["8.9"])
     wanted = {"x": {"min": [1, 9], "opt": [2, 9], "max": [2, 90]}}
     (tmp_path / "engine.json").write_text(json.dumps({"profiles": [wanted]}))
     assert judge(made).sizes == "x 1x9 to 2x90"

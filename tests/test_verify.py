@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import graphs
 import numpy as np
 import onnx
 import pytest
@@ -122,6 +123,23 @@ def test_a_repository_that_is_not_the_specs(copy: tuple[Path, Path], tmp_path: P
     assert code == 1
     assert "as it is now (changed: surgery" in error
     assert "triton-repo build" in error
+
+
+def test_a_sample_that_the_checkpoint_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Seeded numbers are no shape; with one from the spec the same model is verified."""
+    onnx.save(graphs.model("float[batch, 8] x, int64[2] shape => float[a, b] y", "y = Reshape(x, shape)"), tmp_path / "m.onnx")
+    spec = tmp_path / "shaped.yaml"
+    text = "name: shaped\ncheckpoint: {kind: onnx, file: m.onnx}\n"
+    spec.write_text(text)
+    assert run(["build", str(spec), "-o", str(tmp_path / "repo")]) == 0
+    code, _, err = climb(spec, tmp_path / "repo", capsys)
+    assert code == 1
+    assert "error: shaped: the checkpoint does not run with x [2, 8], shape [2]: Fail: " in err
+    assert err.rstrip().endswith("; name inputs that it takes under `verify:` (samples, images)")
+    spec.write_text(f"{text}verify: {{samples: [{{shape: [4, 4]}}]}}\n")
+    assert run(["build", str(spec), "-o", str(tmp_path / "repo")]) == 0
+    code, report, _ = climb(spec, tmp_path / "repo", capsys)
+    assert code == 0, report
 
 
 def contract(*boxes: tuple[float, int, tuple[float, float, float, float]]) -> dict[str, Any]:
