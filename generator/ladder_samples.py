@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,8 @@ def pictures(pipeline: Pipeline, repository: Path) -> tuple[Sample, Comparison]:
     settings = served.Settings.from_config(step_code.as_json(folder / "config.pbtxt"))
     height, width = pipeline.parts[0].outputs[0].shape[:2]
     encoded, pixels, geometry, result = [], [], [], Comparison()
-    for path in spec.verify.images:
-        encoded.append(path.read_bytes())
-        rgb = served.decode(encoded[-1], spec.preprocess.max_pixels)
+    for data, rgb in decoded(pipeline, served):
+        encoded.append(data)
         found, place = served.prepare(rgb, settings)
         wanted, wanted_place = spec.preprocess.reference(rgb, height, width)
         a = {"pixels": wanted.astype(np.float32), "geometry": wanted_place}
@@ -63,6 +62,19 @@ def pictures(pipeline: Pipeline, repository: Path) -> tuple[Sample, Comparison]:
     given = {pipeline.model.inputs[0].name: values, **thresholds(pipeline, len(values))}
     places = np.stack(geometry).astype(np.float32)
     return Sample(given, raw, _for_source(pipeline, raw), tuple(encoded), places), result
+
+
+def decoded(pipeline: Pipeline, served: Any) -> Iterator[tuple[bytes, NDArray[np.uint8]]]:
+    """`verify.images`, encoded, and as the server's file `served` decodes them. Raises SpecError for one that it refuses."""
+    spec = pipeline.spec
+    assert spec.preprocess is not None
+    for index, path in enumerate(spec.verify.images):
+        data = path.read_bytes()
+        try:
+            yield data, served.decode(data, spec.preprocess.max_pixels)
+        except served.BadImageError as error:
+            loc = ("verify", "images", index)
+            raise pipeline.error(loc, f"{path}: {error}", "name a JPEG or PNG that the server decodes") from None
 
 
 def bare(pipeline: Pipeline) -> tuple[list[Sample], list[Arrays], str]:

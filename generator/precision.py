@@ -29,8 +29,8 @@ def samples(pipeline: Pipeline) -> list[dict[str, NDArray[Any]]]:
     """Inputs of the fp32 graph: the pictures of `verify` as the NumPy reference prepares them, or what a bare model is asked."""
     import numpy as np
 
-    from generator import bare_samples
-    from generator.ladder_samples import asked_of, thresholds
+    from generator import bare_samples, paths, step_code
+    from generator.ladder_samples import asked_of, decoded, thresholds
 
     spec = pipeline.spec
     if spec.preprocess is None:
@@ -38,23 +38,9 @@ def samples(pipeline: Pipeline) -> list[dict[str, NDArray[Any]]]:
     if not spec.verify.images:
         return sampling.samples(Interface(pipeline.fp32.inputs, pipeline.fp32.outputs))
     height, width = pipeline.picture.size
-    pixels = [spec.preprocess.reference(rgb, height, width)[0] for rgb in _pictures(pipeline)]
+    template = pipeline.parts[0].template
+    assert template is not None
+    served = step_code.load(paths.templates() / "models" / template / "model.py")
+    pixels = [spec.preprocess.reference(rgb, height, width)[0] for _, rgb in decoded(pipeline, served)]
     stacked = np.stack(pixels)
     return [{pipeline.fp32.inputs[0].name: stacked, **thresholds(pipeline, len(stacked))}]
-
-
-def _pictures(pipeline: Pipeline) -> list[NDArray[Any]]:
-    """`verify.images` as the server decodes them. Raises SpecError for one that it refuses."""
-    from generator import paths, step_code
-
-    spec, template = pipeline.spec, pipeline.parts[0].template
-    assert spec.preprocess is not None
-    assert template is not None
-    served, found = step_code.load(paths.templates() / "models" / template / "model.py"), []
-    for index, path in enumerate(spec.verify.images):
-        try:
-            found.append(served.decode(path.read_bytes(), spec.preprocess.max_pixels))
-        except served.BadImageError as error:
-            loc = ("verify", "images", index)
-            raise pipeline.error(loc, f"{path}: {error}", "name a JPEG or PNG that the server decodes") from None
-    return found

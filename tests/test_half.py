@@ -582,14 +582,18 @@ def test_a_detector_served_in_fp16(tmp_path: Path, capsys: pytest.CaptureFixture
     assert found["matched"] == found["boxes"] > 0
 
 
+@pytest.mark.parametrize("said", ["precision: {kind: fp16}\n", ""], ids=["measured on it", "verified with it"])
 @pytest.mark.parametrize("content", [b"no picture", b"\xff\xd8\xff\xe0 cut off"])
-def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+def test_a_picture_that_cannot_be_decoded_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, said: str
+) -> None:
     spec = tiny_detector.write(tmp_path, seed=22)
     text = spec.read_text()
     assert "images: " in text
     (tmp_path / "broken.jpg").write_bytes(content)
-    spec.write_text(text.replace("images: [", "images: [broken.jpg, ") + "precision: {kind: fp16}\n")
-    assert run(["build", str(spec), "-o", str(tmp_path / "repo")]) == 1
+    spec.write_text(text.replace("images: [", "images: [broken.jpg, ") + said)
+    assert run(["build", str(spec), "-o", str(tmp_path / "repo")]) == int(bool(said))
+    assert said or run(["verify", str(spec), "-r", str(tmp_path / "repo")]) == 1
     error = capsys.readouterr().err
     assert f"{tmp_path / 'broken.jpg'}: " in error
     assert "verify.images.0: " in error
