@@ -43,12 +43,13 @@ def versions(draft: Draft, serving: Serving) -> None:
 
 
 def batching(draft: Draft, serving: Serving) -> None:
-    """The dynamic batcher; left out where it is switched off and where the model takes no batches."""
-    wanted = serving.dynamic_batching
-    if wanted is None or draft.config.max_batch_size == 0:
+    """The dynamic batcher; left out where it is switched off or the model takes no batches, by default also for batches of 1."""
+    wanted, origin = serving.dynamic_batching, said(serving, "dynamic_batching", ("serving",))
+    least = 2 if origin == DEFAULT else 1
+    if wanted is None or draft.config.max_batch_size < least:
         return
     draft.config.dynamic_batching.SetInParent()
-    draft.note("dynamic_batching", said(serving, "dynamic_batching", ("serving",)))
+    draft.note("dynamic_batching", origin)
     loc: Loc = ("serving", "dynamic_batching")
     _copy(draft, draft.config.dynamic_batching, "dynamic_batching", wanted, loc)
     if wanted.default_queue_policy is not None:

@@ -236,6 +236,20 @@ def test_a_dry_run_needs_no_gpu(repository: Path, capfd: pytest.CaptureFixture[s
     assert files(repository) == PENDING
 
 
+def test_a_dry_run_with_the_package_prints_no_containers(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
+    assert run(["engines", str(repository), "--dry-run", "--with", "package"]) == 0
+    said = capfd.readouterr().out
+    assert "by the Python package tensorrt" in said
+    assert "docker" not in said
+
+
+def test_a_folder_that_holds_no_models(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "docs").mkdir()
+    assert run(["engines", str(tmp_path)]) == 1
+    assert f"error: {tmp_path}: holds no model folder; name the folder that holds" in capfd.readouterr().err
+
+
 def test_engines_outlive_a_build_of_the_same_graph(
     repository: Path, gpu_host: GpuHost, capfd: pytest.CaptureFixture[str]
 ) -> None:

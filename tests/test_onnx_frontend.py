@@ -75,6 +75,16 @@ def test_a_bare_model_of_fixed_batch_is_served_without_batching(tmp_path: Path) 
     assert run(["verify", str(path), "-r", str(tmp_path / "repo")]) == 0
 
 
+@pytest.mark.parametrize(("said", "batcher"), [("", False), (", dynamic_batching: true", True)])
+def test_batches_of_one_row_need_no_batcher(tmp_path: Path, said: str, batcher: bool) -> None:
+    """`check` regrets one there, so it is no default."""
+    linear(tmp_path)
+    path = spec(tmp_path, f"{BARE}serving: {{max_batch_size: 1{said}}}\n")
+    assert run(["build", str(path), "-o", str(tmp_path / "repo")]) == 0
+    config = pbtxt.read(tmp_path / "repo" / "mlp" / "config.pbtxt")
+    assert (config.max_batch_size, config.HasField("dynamic_batching")) == (1, batcher)
+
+
 def test_an_ensemble_around_an_onnx_model(tmp_path: Path) -> None:
     colours(tmp_path)
     path = spec(tmp_path, PICTURES)

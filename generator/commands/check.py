@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from generator.errors import RepositoryError
 
 if TYPE_CHECKING:
     from generator.findings import Finding
+    from generator.preflight_verdict import Verdict
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -134,7 +136,16 @@ def _tensorrt(
     terms = preflight_paths.terms(capabilities, seconds)
     found: list[Finding] = []
     count = 0
+    verdicts: list[str] = []
     for path in paths:
-        more, models = preflight_paths.judge(path, terms, lambda verdict: click.echo(f"  {verdict}", err=True), **assumed)
+        before = len(verdicts)
+        more, models = preflight_paths.judge(path, terms, partial(_tell, verdicts), **assumed)
         found, count = found + more, count + models
+        if len(verdicts) == before:
+            click.echo(f"  {path}: no ONNX file of a model in it; NVIDIA's parser was asked nothing", err=True)
     return found, count
+
+
+def _tell(told: list[str], verdict: Verdict) -> None:
+    told.append(str(verdict))
+    click.echo(f"  {verdict}", err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.errors import ToolError
+from generator.errors import RepositoryError, ToolError
 
 if TYPE_CHECKING:
     from generator.engine_builders import Container, Package
@@ -39,13 +39,15 @@ def command(*, repository: Path, models: tuple[str, ...], way: str | None, force
     found, here = engines.wanted(repository, models), machine.look()
     reasons = {item.name: "asked for again" if force else engines.stale(item, here) for item in found}
     todo = [item for item in found if reasons[item.name]]
+    if not found and not any(repository.glob("*/config.pbtxt")):
+        raise RepositoryError(f"{repository}: holds no model folder", "name the folder that holds the model folders")
     if not todo:
         says = "asks for no engine" if not found else f"{_count(len(found))} up to date"
         click.echo(f"nothing to do: {repository}: {says}")
         return
     if dry_run:
         for item in todo:
-            _plan(item, reasons[item.name], here)
+            _plan(item, reasons[item.name], here, way)
         return
     here = machine.here()
     buildable = [item for item in todo if here.gpu(item.engine.compute_capability)]
@@ -66,7 +68,7 @@ def _count(number: int) -> str:
     return f"{number} engine{'s are' if number > 1 else ' is'}"
 
 
-def _plan(item: Wanted, why: str, here: Machine) -> None:
+def _plan(item: Wanted, why: str, here: Machine, way: str | None) -> None:
     """What would be done, as commands that a shell takes."""
     from generator import engine_trtexec, paths
     from generator.machine import Gpu
@@ -75,6 +77,9 @@ def _plan(item: Wanted, why: str, here: Machine) -> None:
     gpu = here.gpu(capability) or Gpu(0, "", capability or "gpu", 0)
     absent = "; there is no such GPU here" if here.gpus and not here.gpu(capability) else ""
     click.echo(f"# {item.name}: {why}; for {_for(item)}{absent}")
+    if way == "package":
+        click.echo("# by the Python package tensorrt, in this environment: no command line")
+        return
     for line in engine_trtexec.commands(item, gpu, item.folder, paths.cache() / "timing"):
         click.echo(shlex.join(line))
 

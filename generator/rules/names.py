@@ -42,7 +42,7 @@ def backend(model: Model, world: World) -> Iterator[Problem]:
             "correct the platform, or say `backend`",
         )
     elif not found.backend and not found.platform:
-        names = ", ".join(known.filename for known in KNOWN)
+        names = ", ".join(dict.fromkeys(known.filename for known in KNOWN))
         yield Problem(
             "backend", "none, and no model file that tells", f"a backend, or one of {names} in the version folder",
             'say `backend`, or `platform: "ensemble"` for an ensemble',
