@@ -81,8 +81,15 @@ class Verdict:
     @property
     def clear(self) -> bool:
         """Was it ahead more often than luck explains? The two-sided sign test over the rounds."""
-        luck: float = 2 * sum(math.comb(self.rounds, wins) for wins in range(self.won, self.rounds + 1)) / 2**self.rounds
-        return luck <= _DOUBT
+        return self._luck(self.won) <= _DOUBT
+
+    @property
+    def decidable(self) -> bool:
+        """Are the rounds enough for anybody to be clearly ahead?"""
+        return self._luck(self.rounds) <= _DOUBT
+
+    def _luck(self, won: int) -> float:
+        return float(2 * sum(math.comb(self.rounds, wins) for wins in range(won, self.rounds + 1)) / 2**self.rounds)
 
 
 @dataclass(frozen=True)

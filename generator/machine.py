@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from generator.errors import ToolError
 
 #: Properties as `nvidia-smi --help-query-gpu` names them.
-_ASKED = ("index", "name", "compute_cap", "memory.total", "driver_version")
+_ASKED = ("index", "name", "compute_cap", "memory.total", "driver_version", "uuid")
 _KERNEL = Path("/proc/driver/nvidia/version")
 #: CUDA major version -> the oldest driver that runs programs made for any of its minor versions
 #: (https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html, table 1).
@@ -69,9 +70,34 @@ def look() -> Machine:
     try:
         rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.strip().splitlines()]
         gpus = tuple(Gpu(int(row[0]), row[1], row[2], _number(row[3])) for row in rows)
-        return Machine(gpus, rows[0][4])
+        return _visible(Machine(gpus, rows[0][4]), [row[5] if len(row) > 5 else "" for row in rows])
     except (ValueError, IndexError):
         return Machine(why=f"nvidia-smi answers in a way that is not known: {said[:200]}", remedy="update the NVIDIA driver")
+
+
+def _visible(found: Machine, uuids: list[str]) -> Machine:
+    """As far as CUDA_VISIBLE_DEVICES lets programs see: on a shared host another GPU is somebody else's.
+
+    Numbers (as nvidia-smi counts) and beginnings of UUIDs; the first that fits nothing ends the list (CUDA C++ Programming Guide,
+    "CUDA Environment Variables").
+    """
+    said = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if said is None:
+        return found
+    seen: list[Gpu] = []
+    for word in map(str.strip, said.split(",")):
+        fits = [
+            gpu
+            for gpu, uuid in zip(found.gpus, uuids, strict=True)
+            if word == str(gpu.index) or (word.startswith("GPU-") and uuid.startswith(word))
+        ]
+        if len(fits) != 1:
+            break
+        seen += fits
+    if seen:
+        return Machine(tuple(seen), found.driver)
+    what = f"CUDA_VISIBLE_DEVICES is {said!r}, which hides every GPU of this machine"
+    return Machine(why=what, remedy="unset it, or name a GPU as nvidia-smi -L lists them")
 
 
 def here() -> Machine:

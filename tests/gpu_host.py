@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-GPU = "0, NVIDIA L4, 8.9, 23034, 560.35.05"
+GPU = "0, NVIDIA L4, 8.9, 23034, 560.35.05, GPU-11112222-0000"
 _DOCKER = """#!{python}
 import json, pathlib, sys, time
 words = sys.argv[1:]
@@ -57,7 +57,7 @@ class GpuHost:
         self.folder = folder
 
     def gpu(self, *rows: str) -> None:
-        """What nvidia-smi answers: index, name, compute capability, MiB, driver."""
+        """What nvidia-smi answers: index, name, compute capability, MiB, driver, UUID."""
         self._program("nvidia-smi", "#!/bin/sh\n" + "".join(f"echo '{row}'\n" for row in rows))
 
     def broken(self, said: str) -> None:
@@ -89,6 +89,7 @@ def gpu_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GpuHost:
     """This machine, with an L4 and docker."""
     folder = tmp_path / "programs"
     folder.mkdir()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     host = GpuHost(folder)
     host.gpu(GPU)

@@ -108,6 +108,22 @@ def test_gpus_are_read(gpu_host: GpuHost) -> None:
 
 
 @pytest.mark.parametrize(
+    ("visible", "seen"),
+    [
+        ("1", [1]), ("1,0", [1, 0]), ("GPU-3333", [1]), ("0, GPU-3333", [0, 1]), ("7", []), ("", []), ("1,7,0", [1]), ("GPU-", []),
+    ],
+)  # fmt: skip
+def test_only_gpus_that_programs_may_see_count(
+    gpu_host: GpuHost, monkeypatch: pytest.MonkeyPatch, visible: str, seen: list[int]
+) -> None:
+    gpu_host.gpu(GPU, "1, NVIDIA GH200 480GB, 9.0, [N/A], 560.35.05, GPU-33334444-0000")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = machine.look()
+    assert [gpu.index for gpu in found.gpus] == seen
+    assert bool(seen) != ("hides every GPU" in found.why)
+
+
+@pytest.mark.parametrize(
     ("driver", "cuda", "old"),
     [("560.35.05", 12, False), ("560.35.05", 13, True), ("580.65", 13, False), ("470.1", 12, True), ("", 12, False)],
 )

@@ -112,9 +112,8 @@ def _winner(entrants: Sequence[Entrant], levels: Sequence[int]) -> None:
         if found is None:
             click.echo(f"{what}: no winner: fewer than two serve what was trained")
             continue
-        best, ahead = (
-            found.best,
-            f"ahead of {found.second.name} in {found.won} of {found.rounds} rounds, {found.ratio:.2f} times as fast",
-        )
-        said = "wins on this machine" if found.clear else "leads, too close to call"
+        best, times = found.best, f"{found.ratio:.2f} times as fast"
+        ahead = f"ahead of {found.second.name} in {found.won} of {found.rounds} rounds, {times}"
+        open_ = "leads, too close to call" if found.decidable else "leads, but so few rounds prove nothing; --rounds 5 can"
+        said = "wins on this machine" if found.clear else open_
         click.echo(f"{what}, {level} in flight: {best.name} ({best.target}, {best.precision}) {said}: {ahead}")
