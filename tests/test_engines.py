@@ -110,7 +110,8 @@ def test_gpus_are_read(gpu_host: GpuHost) -> None:
 @pytest.mark.parametrize(
     ("visible", "seen"),
     [
-        ("1", [1]), ("1,0", [1, 0]), ("GPU-3333", [1]), ("0, GPU-3333", [0, 1]), ("7", []), ("", []), ("1,7,0", [1]), ("GPU-", []),
+        ("1", [1]), ("1,0", [1, 0]), ("GPU-3333", [1]), ("0, GPU-3333", [0, 1]),
+        ("7", []), ("", []), ("1,7,0", [1]), ("GPU-", []),
     ],
 )  # fmt: skip
 def test_only_gpus_that_programs_may_see_count(
