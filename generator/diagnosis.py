@@ -48,7 +48,7 @@ def examine() -> list[Finding]:
             "tensorrt",
             "pip install tensorrt (needs the vendor's package index and a GPU), or docker for `engines --with container`",
         ),
-        _package("TensorRT-RTX", "tensorrt_rtx_bindings", "pip install tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs"),
+        _tensorrt_rtx(),
         _gpu(),
         _docker(),
     ]
@@ -138,6 +138,14 @@ def _openvino() -> Finding:
         return Finding("OpenVINO", False, f"no environment with {pinned}", "the first build with `target: openvino` makes it")
     bf16 = "; the CPU has bfloat16 (docs/openvino.md)" if "avx512_bf16" in _cpu_flags() else ""
     return Finding("OpenVINO", True, f"{pinned.replace('==', ' ')}, {made.folder}{bf16}")
+
+
+def _tensorrt_rtx() -> Finding:
+    """The judge of `check --tensorrt`, which lives in an environment of its own."""
+    made = Environment("tensorrt_rtx")
+    if not made.made:
+        return Finding("TensorRT-RTX", False, "no environment yet", "the first `triton-repo check --tensorrt` makes it")
+    return Finding("TensorRT-RTX", True, f"for check --tensorrt, {made.folder}")
 
 
 def _cpu_flags() -> str:

@@ -236,7 +236,10 @@ def _message(path: Path, at: tuple[yaml.Node, Loc], detail: ErrorDetails, top: t
         return f"{where}: kind: found {found}, expected one of {', '.join(map(repr, _kinds(detail['loc'])))}"
     if detail["type"].startswith("value_error"):
         return f"{where}: {what}"
-    return f"{where}: found {_short(detail['input'])}; {what[:1].lower()}{what[1:]}"
+    found = "nothing" if detail["input"] is None else _short(detail["input"])
+    if detail["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        return f"{where}: found {found}; expected a mapping, `KEY: VALUE` a line, or the line left out"
+    return f"{where}: found {found}; {what[:1].lower()}{what[1:]}"
 
 
 def _without_tags(root: yaml.Node, loc: Loc, kind: str) -> Loc:

@@ -10,6 +10,7 @@ import pytest
 
 from generator import diagnosis, install
 from generator.cli import run
+from generator.environment import Environment
 from generator.errors import ToolError
 
 if TYPE_CHECKING:
@@ -83,3 +84,14 @@ def test_a_gpu_and_docker_that_answer(tmp_path: Path, monkeypatch: pytest.Monkey
         True, "NVIDIA X (compute capability 9.0), 100 MiB; driver 570.1, runs CUDA 12 and older",
     )  # fmt: skip
     assert (found["docker"].ok, found["docker"].found) == (True, "daemon 27.0")
+
+
+def test_the_judge_of_the_preflight_is_looked_for_in_its_environment(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_REPO_CACHE", str(tmp_path))
+    assert "check --tensorrt` makes it" in findings(capsys, 1)["TensorRT-RTX"]["remedy"]
+    made = Environment("tensorrt_rtx").folder
+    made.mkdir(parents=True)
+    (made / "installed").touch()
+    assert findings(capsys, 1)["TensorRT-RTX"]["ok"]

@@ -266,7 +266,7 @@ def test_deploy_reserves_gpus_loads_plugins_and_builds_first(tmp_path: Path, cap
     assert service["deploy"]["resources"]["reservations"]["devices"][0]["count"] == "all"
     assert "--backend-config=tensorrt,version-compatible=true" in service["command"]
     readme = (deploy / "README.md").read_text()
-    assert readme.index("triton-repo engines ../repository") < readme.index("docker compose up")
+    assert "    triton-repo engines ../repository\n\nand then\n\n    docker compose up" in readme
     assert "times/1/model.plan" in readme
     capfd.readouterr()
     assert run(["deploy", str(repository), "-o", str(deploy), "--image", "nvcr.io/nvidia/tritonserver:25.08-py3"]) == 0

@@ -63,6 +63,8 @@ def test_a_kind_that_needs_nothing_else_is_said_in_one_word(tmp_path: Path) -> N
         ("file: model.onnx", "fil: model.onnx", 4, ["unknown key 'fil'", "did you mean 'file'"]),
         ("max_batch_size: 4", "max_batch_size: four", 6, ["'four'", "integer"]),
         ("max_batch_size: 4", "max_batch_size: 0", 6, ["found 0", "greater than or equal to 1"]),
+        ("  max_batch_size: 4\n", "", 5, ["serving: found nothing; expected a mapping"]),
+        ("serving:", "variants: [a]\nserving:", 5, ["variants: found ['a']; expected a mapping"]),
         ("max_batch_size: 4", "max_batchsize: 4", 6, ["did you mean 'max_batch_size'"]),
         ("max_batch_size: 4", "dynamic_batching: {preferred_batch_sizes: [16]}", 5, ["[16] never form", "max_batch_size is 8"]),
         ("max_batch_size: 4", "max_batch_size: 4\n  max_batch_size: 5", 7, ["said twice"]),
