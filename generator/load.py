@@ -118,7 +118,9 @@ def line_of(path: Path, loc: Loc, variant: str = "") -> int:
 
 def place(path: Path, loc: Loc, variant: str) -> str:
     """`file.yaml:LINE: where` of the value at `loc` of the spec, or of one of its variants."""
-    return f"{path}:{line_of(path, loc, variant)}: {'.'.join(map(str, _placed(path, loc, variant)))}"
+    said = _placed(path, loc, variant)
+    whose = f" (variant {variant})" if variant and said[:1] != (variants.KEY,) else ""
+    return f"{path}:{line_of(path, loc, variant)}: {'.'.join(map(str, said))}{whose}"
 
 
 def _placed(path: Path, loc: Loc, variant: str) -> Loc:

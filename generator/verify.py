@@ -20,6 +20,7 @@ from generator.compare import Comparison
 from generator.errors import VerifyError
 from generator.ladder_samples import Sample, asked, bare, kinds, lifted, pictures, thresholds, typed
 from generator.pipeline import Pipeline
+from generator.plan import Step
 from generator.rows import aligned
 
 if TYPE_CHECKING:
@@ -47,17 +48,8 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
 
     Raises VerifyError where the repository is not the spec's, or there is nothing to compare.
     """
-    entry = lock.read(repository).get(pipeline.spec.name)
-    if entry is None:
-        raise VerifyError(f"{repository} holds no {pipeline.spec.name}", f"triton-repo build {pipeline.path} -o {repository}")
-    made, *others, written = plan.steps(pipeline)
+    made, *others, _ = require(pipeline, repository)
     steps = {step.name: step for step in others}
-    if entry.steps.get(written.name) != written.parts:
-        changed = plan.why_stale(written, entry.steps.get(written.name))
-        raise VerifyError(
-            f"{repository} was not built from {pipeline.path} as it is now ({changed})",
-            f"triton-repo build {pipeline.path} -o {repository}",
-        )
     rungs: list[Rung] = []
     if pipeline.spec.preprocess is None:
         samples, answers, framework = bare(pipeline)
@@ -94,6 +86,19 @@ def ladder(pipeline: Pipeline, repository: Path, client: triton.InferenceServerC
         return [*rungs, Rung(pipeline.spec.name, "served", against, Comparison(), client)]
     rungs.append(Rung(pipeline.spec.name, "served", against, _all_served(pipeline, client, samples, expected)))
     return rungs
+
+
+def require(pipeline: Pipeline, repository: Path) -> tuple[Step, ...]:
+    """The steps of a pipeline that `repository` was built from as it is now. Raises VerifyError where it was not."""
+    remedy = f"triton-repo build {pipeline.path} -o {repository}"
+    entry = lock.read(repository).get(pipeline.spec.name)
+    if entry is None:
+        raise VerifyError(f"{repository} holds no {pipeline.spec.name}", remedy)
+    steps = plan.steps(pipeline)
+    if entry.steps.get(steps[-1].name) != steps[-1].parts:
+        changed = plan.why_stale(steps[-1], entry.steps.get(steps[-1].name))
+        raise VerifyError(f"{repository} was not built from {pipeline.path} as it is now ({changed})", remedy)
+    return steps
 
 
 def _finds_something(pipeline: Pipeline, sample: Sample, expected: Arrays) -> None:

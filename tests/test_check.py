@@ -200,3 +200,9 @@ def test_warnings_are_shown_and_the_build_goes_on(tmp_path: Path, capsys: pytest
     assert f"{spec}:16: warning: tiny_model: dynamic_batching.preferred_batch_size: found [2] with max_queue_delay" in said
     assert run(["build", str(spec), "-o", str(tmp_path / "repository")]) == 0
     assert "regret/preferred_never_waits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [("--compute-capability", "8.6"), ("--timeout", "5")])
+def test_options_of_the_pre_flight_need_it(tmp_path: Path, more: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(tmp_path), *more]) == 1
+    assert f"{more[0]} goes with --tensorrt" in capsys.readouterr().err

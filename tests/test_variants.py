@@ -72,6 +72,16 @@ def test_a_mistake_has_the_line_where_the_variant_says_it(tmp_path: Path, text: 
         assert word in first
 
 
+def test_a_mistake_about_what_the_spec_says_names_the_variant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, "variants:\n  heavy:\n    target: {kind: tensorrt, ranges: {nope: {1: 3}}}\n")
+    assert run(["plan", str(path)]) == 1
+    assert f"{path}:21: variants.heavy.target" in capsys.readouterr().err
+    half = written(tmp_path / "half", "variants:\n  half:\n    target: pytorch\n").with_name("half.yaml")
+    half.write_text((tmp_path / "half" / "tiny.yaml").read_text().replace("name: tiny\n", "name: tiny\nprecision: fp16\n"))
+    assert run(["plan", str(half)]) == 1
+    assert f"{half}:2: precision.kind (variant half): target pytorch does not run fp16" in capsys.readouterr().err
+
+
 def test_what_is_found_while_planning_has_its_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, "variants:\n  other:\n    nms: {kind: efficient_nms_trt, score_threshold: 0.2}\n")
     assert run(["plan", str(path)]) == 1
@@ -133,6 +143,14 @@ def test_a_wrong_answer_cannot_win(built: tuple[Path, Path], tmp_path: Path, cap
     assert out.count("DIVERGES") == 1
     assert "(onnxruntime, fp32)" in out
     assert ": tiny_calm (" not in out
+
+
+def test_a_repository_of_another_spec_is_not_compared(
+    built: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = written(tmp_path, "variants:\n  bare: {}\n")
+    assert run(["compare", str(other), "-r", str(built[1])]) == 1
+    assert f"holds no tiny_bare; triton-repo build {other}" in capsys.readouterr().err
 
 
 def test_one_target_is_no_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,12 +102,21 @@ def command(
     if tensorrt:
         found, count = _tensorrt(paths, said["capabilities"], said["timeout"], assumed)
     else:
+        _only_with_tensorrt(capabilities="--compute-capability", timeout="--timeout")
         found, count = _plain(paths, assumed)
     found = [f for f in found if f.rule not in ignore]
     text = reports.writer(form)(found, count)
     if text:
         click.echo(text)
     return int(any(f.level == "error" or warnings_as_errors for f in found))
+
+
+def _only_with_tensorrt(**options: str) -> None:
+    """Raise UsageError for an option that would be passed over."""
+    context = click.get_current_context()
+    for name, option in options.items():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} goes with --tensorrt")
 
 
 def _plain(paths: tuple[Path, ...], assumed: dict[str, Any]) -> tuple[list[Finding], int]:

@@ -64,11 +64,13 @@ def command(spec: Path, repository: Path, concurrency: tuple[int, ...], rounds: 
 
 def _entrants(spec: Path, repository: Path) -> tuple[list[Pipeline], dict[str, str]]:
     """Those that can be served here, and why others cannot. Raises SpecError where there are not two."""
-    from generator import loadable
+    from generator import loadable, verify
     from generator.build import resolved
     from generator.pipeline import Pipeline
 
     pipelines = [one for one in resolved([spec]) if isinstance(one, Pipeline)]
+    for pipeline in pipelines if len(pipelines) > 1 else ():
+        verify.require(pipeline, repository)
     aside = loadable.of(repository).left_out
     left = {one.spec.name: aside[one.served.name] for one in pipelines if one.served.name in aside}
     there = [pipeline for pipeline in pipelines if pipeline.spec.name not in left]
