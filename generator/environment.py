@@ -171,9 +171,8 @@ def _forget_scripts(staging: Path) -> None:
 
 def _forget_old(environment: Environment) -> None:
     """Others of this name that nothing has used for thirty days: they take hundreds of megabytes each."""
-    for folder in environment.folder.parent.glob(f"{environment.name}-*"):
-        if folder.is_dir() and folder.stat().st_mtime < time.time() - _KEEP_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+    others = environment.folder.parent.glob(f"{environment.name}-*")
+    paths.forget((folder for folder in others if folder.is_dir()), _KEEP_SECONDS)
 
 
 def _say(line: str) -> None:

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from generator import errors, learned, paths
@@ -94,9 +93,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 def prune() -> None:
     """Forget results that no build has used for thirty days."""
     root = paths.cache() / "steps"
-    for folder in root.iterdir() if root.is_dir() else ():
-        if folder.stat().st_mtime < time.time() - _KEEP_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+    paths.forget(root.iterdir() if root.is_dir() else (), _KEEP_SECONDS)
 
 
 def _folder(step: Step) -> Path:

@@ -8,7 +8,6 @@ import math
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -163,9 +162,7 @@ def scratch() -> Path:
 
     root = paths.cache() / "scratch"
     root.mkdir(parents=True, exist_ok=True)
-    for folder in root.iterdir():
-        if folder.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+    paths.forget(root.iterdir(), _ABANDONED_SECONDS)
     made = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=root))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return made

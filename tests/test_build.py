@@ -16,6 +16,7 @@ import pytest
 import tiny_detector
 
 from generator import graph, lock, pbtxt
+from generator import run as steps_cache
 from generator.cli import run
 from generator.tensors import config_dtype
 
@@ -243,3 +244,12 @@ def test_the_final_graph_answers_any_batch(built: tuple[Path, Path]) -> None:
         for name, values in one.items():
             np.testing.assert_allclose(values[0], whole[name][row], atol=1e-4, err_msg=name)
     assert whole["num_dets"].sum() > 0
+
+
+def test_results_that_another_build_takes_away_meanwhile_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_REPO_CACHE", str(tmp_path))
+    (tmp_path / "steps" / "old").mkdir(parents=True)
+    os.utime(tmp_path / "steps" / "old", (0, 0))
+    (tmp_path / "steps" / ".staging-gone").symlink_to(tmp_path / "nowhere")  # as if it went between listing and looking
+    steps_cache.prune()
+    assert not (tmp_path / "steps" / "old").exists()

@@ -92,10 +92,12 @@ def _other_model(_: Path, host: GpuHost) -> None:
     host.gpu("0, NVIDIA GeForce RTX 4090, 8.9, 24564, 560.35.05")
 
 
-def _plugin(path: str) -> Callable[[Path, GpuHost], None]:
+def _plugin(path: str, sha256: str | None = None) -> Callable[[Path, GpuHost], None]:
+    library = {"path": path, **({"sha256": sha256} if sha256 else {})}
+
     def ask(version: Path, _: GpuHost) -> None:
         file = version / "engine.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), "plugins": [{"path": path}]}))
+        file.write_text(json.dumps({**json.loads(file.read_text()), "plugins": [library]}))
 
     return ask
 
@@ -120,7 +122,7 @@ ROWS: list[tuple[str, Callable[[Path, GpuHost], None], tuple[str, str]]] = [
     ("no plan, no request", _nothing_there, ("error", "engine/file")),
     ("another GPU is here", _other_gpu, ("error", "engine/gpu")),
     ("another model of GPU is here", _other_model, ("warning", "engine/gpu_model")),
-    ("a plugin library is missing", _plugin("libmine.so"), ("error", "engine/plugins")),
+    ("a plugin library is missing", _plugin("libmine.so", "0" * 64), ("error", "engine/plugins")),
     ("one elsewhere is missing", _plugin("/nowhere/libmine.so"), ("error", "engine/plugins")),
 ]
 
