@@ -20,9 +20,15 @@ def values(*shape: int) -> Any:
     return RANDOM.normal(size=shape).astype(np.float32) / 16
 
 
-@functools.cache
 def network() -> onnx.ModelProto:
-    """What passes look for, with five weights of 64 KiB or more; two of them are equal."""
+    """A copy of what passes look for, with five weights of 64 KiB or more; two of them are equal."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(_network())
+    return copied
+
+
+@functools.cache
+def _network() -> onnx.ModelProto:
     body = """
         c = Conv<pads = [1, 1, 1, 1]>(x, conv) n = BatchNormalization(c, scale, shift, mean, var) i = Identity(n)
         r = Relu(i) h = HardSwish(r) p = ReduceMean<keepdims = 0>(h, axes) z = Add(p, zeros)
@@ -42,7 +48,7 @@ def network() -> onnx.ModelProto:
 def outside(folder: Path, made: onnx.ModelProto | None = None) -> onnx.ModelProto:
     """The same model, its weights in a file of `folder`."""
     copied = onnx.ModelProto()
-    copied.CopyFrom(made or network())
+    copied.CopyFrom(made or _network())
     graph.save(copied, folder / "model.onnx", limit=0)
     return graph.load(folder / "model.onnx")
 
