@@ -539,7 +539,7 @@ UNFIT = {
 def test_every_model_of_the_project_passes(spec: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     if spec == "examples/yolov4_tiny_pt.yaml":
         subprocess.run([sys.executable, str(ROOT / "scripts" / "darknet_to_pt.py")], check=True)
-    named = [(ROOT / spec).parent / name for name in re.findall(r"\S*weights/[^\s}]+", (ROOT / spec).read_text())]
+    named = [(ROOT / spec).parent / name for name in re.findall(r"[\w./-]*weights/[\w./-]+", (ROOT / spec).read_text())]
     if missing := [path for path in named if not path.exists()]:
         pytest.skip(
             f"{missing[0]} is not here; scripts/fetch_weights.py and scripts/train_detr.py make what is not fetched by itself"
