@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 #: One run of perf_analyzer has three windows of at least so many milliseconds, each long enough for so many requests of a sender.
 _WINDOW_MS = 500
 _REQUESTS = 5
-#: What it says where none was answered in time (seen: 2.51, a model of 2 s), and where to stop making the window longer.
-_TOO_SHORT = "No valid requests recorded"
+#: What it says where too few were answered in time (seen: 2.51, a model of 2 s), and where to stop making the window longer.
+_TOO_SHORT = ("No valid requests recorded", "Failed to obtain stable measurement")
 _WIDEST_MS = 30_000
 #: How likely it may be that two of equal speed are told apart (the sign test, two-sided, for either may be the one ahead): five
 #: rounds of five are.
@@ -103,7 +103,10 @@ class Race:
     rounds: int
 
     def run(self, entrants: Mapping[str, tuple[Pipeline, Entrant]], told: Callable[[str, int, int], None]) -> None:
-        """Measure each at each level, in turns; who begins changes from round to round. `told` hears who, level and round."""
+        """Measure each at each level, in turns; who begins changes, and a round before the first is not counted.
+
+        `told` hears who, level and round.
+        """
         with tempfile.TemporaryDirectory(prefix="triton-repo-compare-") as scratch:
             loads = {}
             for name, (pipeline, _) in entrants.items():
@@ -111,11 +114,13 @@ class Race:
                 loads[name].inputs.write_text(_inputs(pipeline, self.client, self.levels), encoding="utf-8")
             for level in self.levels:
                 windows = dict.fromkeys(loads, _WINDOW_MS)
-                for number in range(self.rounds):
+                for number in range(self.rounds + 1):
                     for name in _turn(list(loads), number):
-                        told(name, level, number + 1)
+                        told(name, level, number)
                         seen = self.measured(loads[name], level, windows[name])
                         windows[name] = max(_WINDOW_MS, int(1000 * _REQUESTS * level / max(seen["throughput"], 0.01)))
+                        if number == 0:
+                            continue  # the first requests of a size are slow: kernels are chosen, TorchScript compiles
                         entrants[name][1].throughput.setdefault(level, []).append(seen["throughput"])
                         entrants[name][1].p50_ms.setdefault(level, []).append(seen["p50_ms"])
 
@@ -124,7 +129,7 @@ class Race:
         try:
             return bench.measure(self.tool, load, level, window)
         except ToolError as error:
-            if _TOO_SHORT not in error.message or window >= _WIDEST_MS:
+            if not any(said in error.message for said in _TOO_SHORT) or window >= _WIDEST_MS:
                 raise
         return self.measured(load, level, 4 * window)
 
