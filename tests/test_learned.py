@@ -64,7 +64,7 @@ SAMPLES = "verify:\n  samples:\n  - {scale: 2.0}\n  - {scale: 0.5, image: image.
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Code, weights, a picture; and no export of an earlier run."""
-    monkeypatch.setattr(runner, "paths", SimpleNamespace(cache=lambda: tmp_path / "cache"))
+    monkeypatch.setattr(runner, "paths", SimpleNamespace(cache=lambda: tmp_path / "cache", forget=runner.paths.forget))
     (tmp_path / "net.py").write_text(CODE)
     space: dict[str, type[torch.nn.Module]] = {}
     exec(compile(CODE, "net.py", "exec"), space)

@@ -416,8 +416,8 @@ def test_a_repository_is_judged_with_all_rules(tmp_path: Path, capfd: pytest.Cap
     for file in where.glob("*/1/model.onnx"):
         file.rename(file.with_name("model.py"))
     capfd.readouterr()
-    run(["check", "--tensorrt", str(where)])
-    assert f"{where}: no ONNX file of a model in it; NVIDIA's parser was asked nothing" in capfd.readouterr().err
+    assert run(["check", "--tensorrt", str(where)]) == 1
+    assert f"{where}: the repository holds no ONNX file, so nothing was judged" in capfd.readouterr().err
 
 
 def test_where_nothing_can_be_judged_nothing_has_passed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
