@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from generator import pbtxt
+from generator import paths, pbtxt
 from generator import run as runner
 from generator.build import plan, resolved
 from generator.cli import run
@@ -64,7 +64,8 @@ SAMPLES = "verify:\n  samples:\n  - {scale: 2.0}\n  - {scale: 0.5, image: image.
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Code, weights, a picture; and no export of an earlier run."""
-    monkeypatch.setattr(runner, "paths", SimpleNamespace(cache=lambda: tmp_path / "cache", forget=runner.paths.forget))
+    own = SimpleNamespace(cache=lambda: tmp_path / "cache", forget=paths.forget)
+    monkeypatch.setattr(runner, "paths", own)
     (tmp_path / "net.py").write_text(CODE)
     space: dict[str, type[torch.nn.Module]] = {}
     exec(compile(CODE, "net.py", "exec"), space)
